@@ -1,0 +1,1 @@
+# The run-time CUDA module is added with quant's first kernel.

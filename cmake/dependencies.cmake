@@ -1,0 +1,42 @@
+# Third-party libraries. LibTorch comes from the PyPI wheel that scripts/setup.sh installs; its own CMake package asks
+# for the whole CUDA toolkit, so the two libraries that nibble links (torch_cpu, c10) are imported by hand.
+
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+add_library(PCRE2::8 ALIAS PkgConfig::PCRE2)
+
+# Release builds of torch's wheel use the C++11 ABI, as g++ does.
+if(DEFINED ENV{NIBBLE_DEPS})
+  set(nibble_deps_default $ENV{NIBBLE_DEPS})
+else()
+  set(nibble_deps_default ${CMAKE_SOURCE_DIR}/.deps)
+endif()
+set(NIBBLE_DEPS ${nibble_deps_default} CACHE PATH "Folder that scripts/setup.sh filled")
+if(Torch_DIR)
+  get_filename_component(torch_root ${Torch_DIR}/../../.. ABSOLUTE)
+else()
+  file(GLOB torch_roots ${NIBBLE_DEPS}/torch/lib/python3*/site-packages/torch)
+  list(GET torch_roots 0 torch_root)
+endif()
+find_library(TORCH_CPU_LIBRARY torch_cpu PATHS ${torch_root}/lib NO_DEFAULT_PATH)
+if(NOT TORCH_CPU_LIBRARY)
+  message(FATAL_ERROR "LibTorch not found below '${NIBBLE_DEPS}': run scripts/setup.sh, or set NIBBLE_DEPS or Torch_DIR")
+endif()
+set(TORCH_LIB_DIR ${torch_root}/lib)
+find_library(C10_LIBRARY c10 PATHS ${TORCH_LIB_DIR} NO_DEFAULT_PATH REQUIRED)
+file(GLOB torch_omp ${TORCH_LIB_DIR}/libgomp*)
+
+add_library(torch_cpu INTERFACE)
+target_include_directories(torch_cpu SYSTEM INTERFACE ${torch_root}/include)
+target_link_libraries(torch_cpu INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
+# The wheel's CUDA runtime libraries, which torch_cpu itself needs, lie beside it.
+file(GLOB torch_nvidia_dirs ${torch_root}/../nvidia/*/lib)
+target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
+foreach(dir ${TORCH_LIB_DIR} ${torch_nvidia_dirs})
+  target_link_options(torch_cpu INTERFACE -Wl,-rpath,${dir} -Wl,-rpath-link,${dir})
+endforeach()

@@ -1,0 +1,1 @@
+install(TARGETS nibble RUNTIME DESTINATION bin)

@@ -1,0 +1,19 @@
+// The choices that configuration offers, by the names that people write in YAML. A switch over one of these has no
+// default, so that -Wswitch lists the places where a new value needs code.
+#pragma once
+
+#include <cstdint>
+
+namespace nibble {
+
+enum class QuantType : uint8_t { kNf4, kFp4 };                          // bnb_4bit_quant_type: nf4, fp4
+enum class ComputeDtype : uint8_t { kBfloat16, kFloat32 };              // bnb_4bit_compute_dtype: bfloat16, float32
+enum class Schedule : uint8_t { kLinear, kCosine, kConstant, kConstantWithWarmup };  // lr_scheduler_type
+enum class Optim : uint8_t { kAdamwTorch };                             // optim: adamw_torch
+enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer };         // recompute
+enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
+enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // chat_template_path names of built-in templates
+enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation
+enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device
+
+}  // namespace nibble
