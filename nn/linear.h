@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/rng.h"
+#include "nn/arena.h"
 #include "quant/layout.h"
 #include "tensor/torch.h"
 
@@ -12,7 +13,7 @@ namespace nibble::nn {
 
 // The frozen part: either 4-bit or dense in the compute dtype. Exactly one of the two is defined.
 struct FrozenWeight {
-  Tensor dense;                  // [Out, In]
+  Tensor dense;                   // [Out, In]
   quant::QuantizedWeight packed;
 
   bool quantized() const { return packed.defined(); }
@@ -20,12 +21,12 @@ struct FrozenWeight {
   int64_t in() const { return quantized() ? packed.in : dense.size(1); }
 };
 
-// The trained part. Gradients are fp32 sums over the micro-batches of one optimizer step.
+// The trained part. Gradients are fp32 sums over the tokens and micro-batches of one optimizer step.
 struct Lora {
-  Tensor a;    // [R, In], compute dtype
-  Tensor b;    // [Out, R], compute dtype
-  Tensor da;   // [R, In], fp32
-  Tensor db;   // [Out, R], fp32
+  Tensor a;              // [R, In], compute dtype
+  Tensor b;              // [Out, R], compute dtype
+  Tensor da;             // [R, In], fp32
+  Tensor db;             // [Out, R], fp32
   float scale = 1.0f;    // alpha/R, or alpha/sqrt(R) with rsLoRA
   float dropout = 0.0f;  // on the input of A only
   uint64_t number = 0;   // the adapter's number in the model: its own stream of dropout masks
@@ -39,5 +40,34 @@ struct Linear {
   Tensor bias;           // [Out] or undefined
   std::optional<Lora> lora;
 };
+
+// What a pass over the model needs besides the weights. One object lives for a whole run.
+struct Workspace {
+  Arena saved;           // what forward keeps for backward, in stack order of the layers
+  Arena scratch;         // temporaries of one layer
+  Tensor weight_buffer;  // one decoded weight, as large as the largest; grows on first use
+};
+
+// Dropout of one micro-batch: off in evaluation. `micro_step` counts micro-batches from the start of training.
+struct DropoutContext {
+  bool training = false;
+  uint64_t seed = 0;
+  uint64_t micro_step = 0;
+};
+
+// The weight in the compute dtype: the dense one itself, or the packed one decoded into ws.weight_buffer, valid until
+// the next call. SHAPES -> [Out, In].
+Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspace& ws);
+
+// SHAPES x [T, In], y [T, Out] (written), -> h [T, R]: the input of B, for linear_backward; undefined without an adapter.
+// `keep` is where h lives.
+Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, const DropoutContext& dropout, Workspace& ws,
+                      Arena& keep);
+
+// Adds the adapter's gradients to lora->da and db, and writes dx, or adds to it.
+// SHAPES x [T, In] and h [T, R] as in linear_forward, dy [T, Out], dx [T, In] or undefined (not needed).
+enum class Into : uint8_t { kWrite, kAdd };
+void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
+                     const DropoutContext& dropout, Workspace& ws);
 
 }  // namespace nibble::nn

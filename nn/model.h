@@ -1,12 +1,15 @@
-// The model: frozen weights, adapters, and one training step's forward and backward.
+// The model: frozen weights, adapters, and the forward and backward pass of one micro-batch.
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "nn/linear.h"
 #include "nn/model_config.h"
+#include "nn/recompute.h"
+#include "nn/rope.h"
 
 namespace nibble::nn {
 
@@ -29,9 +32,57 @@ struct Model {
   Tensor final_norm;            // [C]
   Tensor head;                  // [V, C]; the same tensor as embedding when tied
 
-  // Every adapter with its module path, in a fixed order (layer, projection).
+  // Every adapter with its linear's path, in a fixed order (layer, projection).
   void each_lora(const std::function<void(const std::string& path, Lora&)>& visit);
   void each_lora(const std::function<void(const std::string& path, const Lora&)>& visit) const;
+};
+
+// The tokens of one micro-batch: documents laid end to end, none attends to another. All of length T but the last.
+struct TokenBatch {
+  std::span<const int32_t> ids;
+  std::span<const int32_t> labels;           // unshifted, -100: not trained on; empty where no loss is wanted
+  std::span<const int32_t> positions;        // restart at 0 with every document
+  std::span<const int32_t> document_starts;  // [documents + 1], the last is T
+};
+
+// A sum over tokens and their count, never a mean of means.
+struct LossSum {
+  double nll = 0.0;  // nats
+  int64_t tokens = 0;
+};
+
+struct PassOptions {
+  std::vector<RecomputePolicy> recompute;  // one a layer, or empty: keep everything
+  int64_t loss_chunk_tokens = 256;         // rows of logits held at a time
+  DropoutContext dropout;
+};
+
+// Runs passes over a model and keeps the memory that they share between calls.
+class Pass {
+ public:
+  // REQUIRES model outlives the pass. `max_positions` bounds the positions that a batch may have.
+  Pass(Model& model, int64_t max_positions);
+
+  // Adds the gradients of the summed loss to every adapter's da and db. THROWS std::invalid_argument for ids outside the
+  // vocabulary or positions outside the rope table.
+  LossSum forward_backward(const TokenBatch& batch, const PassOptions& options);
+  // The loss alone.
+  LossSum forward_loss(const TokenBatch& batch, const PassOptions& options);
+  // SHAPES -> [T, V], compute dtype. Holds all logits: for tests and short texts.
+  Tensor forward_logits(const TokenBatch& batch);
+  // SHAPES -> L + 1 tensors [T, C]: the embedding, each layer's output; the last one after the final norm.
+  std::vector<Tensor> forward_hidden_states(const TokenBatch& batch);
+
+  int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
+  int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
+
+ private:
+  Tensor embed(const TokenBatch& batch, Arena& arena);
+  Tensor run_layers(const TokenBatch& batch, const Tensor& positions);
+
+  Model& model_;
+  RopeTable rope_;
+  Workspace ws_;
 };
 
 }  // namespace nibble::nn

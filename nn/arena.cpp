@@ -1,0 +1,72 @@
+#include "nn/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+namespace nibble::nn {
+namespace {
+
+constexpr int64_t kAlignment = 64;                // a cache line, and what AVX-512 loads like
+constexpr int64_t kMinBlock = int64_t{16} << 20;
+constexpr int64_t kPage = int64_t{2} << 20;       // blocks start and end on huge pages
+
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+std::byte* allocate_block(int64_t size) {
+  void* data = std::aligned_alloc(static_cast<size_t>(kPage), static_cast<size_t>(size));
+  if (data == nullptr) throw std::bad_alloc();
+  madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
+  return static_cast<std::byte*>(data);
+}
+
+}  // namespace
+
+Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
+  int64_t bytes = static_cast<int64_t>(at::elementSize(dtype));
+  for (int64_t n : sizes) bytes *= n;
+  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
+    // A block that was made for a smaller shape and is still empty gives way to one that is large enough.
+    if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
+      blocks_.pop_back();
+      break;
+    }
+    block_used_.resize(top_.block + 1);
+    block_used_[top_.block] = top_.used;
+    ++top_.block;
+    top_.used = 0;
+  }
+  if (top_.block == blocks_.size()) {
+    const int64_t block = round_up(std::max(size, kMinBlock), kPage);
+    blocks_.push_back({{allocate_block(block), [](std::byte* p) { std::free(p); }}, block});
+    top_.used = 0;
+  }
+  std::byte* data = blocks_[top_.block].data.get() + top_.used;
+  top_.used += size;
+  in_use_ += size;
+  peak_ = std::max(peak_, in_use_);
+  return at::from_blob(data, sizes, at::TensorOptions().dtype(dtype));
+}
+
+void Arena::release(const Mark& mark) {
+  int64_t freed = top_.used;
+  if (mark.block == top_.block) {
+    freed -= mark.used;
+  } else {
+    for (size_t i = mark.block; i < top_.block; ++i) freed += block_used_[i];
+    freed -= mark.used;
+  }
+  in_use_ -= freed;
+  top_ = mark;
+}
+
+int64_t Arena::bytes_reserved() const {
+  int64_t sum = 0;
+  for (const Block& block : blocks_) sum += block.size;
+  return sum;
+}
+
+}  // namespace nibble::nn

@@ -1,0 +1,55 @@
+// Memory of one training step: tensors are carved from large blocks in stack order, so that the steady step allocates
+// nothing and the bytes in use are known exactly.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "tensor/torch.h"
+
+namespace nibble::nn {
+
+// A stack of bytes. Blocks are kept when the stack shrinks and never move, so tensors stay valid until their mark is
+// released. Not for use by two threads at once.
+class Arena {
+ public:
+  struct Mark {
+    size_t block = 0;
+    int64_t used = 0;
+  };
+
+  // An uninitialized contiguous CPU tensor that lives until the mark below it is released.
+  Tensor take(at::IntArrayRef sizes, at::ScalarType dtype);
+
+  Mark mark() const { return top_; }
+  void release(const Mark& mark);
+
+  int64_t bytes_reserved() const;  // of all blocks, in use or not
+  int64_t peak_bytes() const { return peak_; }
+
+ private:
+  struct Block {
+    std::unique_ptr<std::byte[], void (*)(std::byte*)> data;
+    int64_t size;
+  };
+  std::vector<Block> blocks_;
+  Mark top_;
+  int64_t in_use_ = 0;              // bytes below top_, padding included
+  std::vector<int64_t> block_used_; // bytes used of each full block
+  int64_t peak_ = 0;
+};
+
+// Releases everything taken since its construction.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ArenaScope(const ArenaScope&) = delete;
+  ~ArenaScope() { arena_.release(mark_); }
+
+ private:
+  Arena& arena_;
+  Arena::Mark mark_;
+};
+
+}  // namespace nibble::nn

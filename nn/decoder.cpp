@@ -1,0 +1,76 @@
+#include "nn/decoder.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+
+#include "nn/rms_norm.h"
+
+namespace nibble::nn {
+
+Decoder::Decoder(const Model& model, int64_t capacity)
+    : model_(model), rope_(make_rope_table(model.config, capacity)), capacity_(capacity) {
+  const ModelConfig& c = model.config;
+  const auto options = at::TensorOptions().dtype(model.dtype);
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    const std::array<int64_t, 3> sizes{capacity, c.num_key_value_heads, c.head_dim};
+    caches_.push_back({at::empty(sizes, options), at::empty(sizes, options), 0});
+  }
+}
+
+Tensor Decoder::feed(std::span<const int32_t> ids) {
+  if (ids.empty()) throw std::invalid_argument("no tokens to feed");
+  if (length_ + static_cast<int64_t>(ids.size()) > capacity_) {
+    throw std::invalid_argument(fmt::format("{} tokens do not fit: {} of {} are used", ids.size(), length_, capacity_));
+  }
+  for (int32_t id : ids) {
+    if (id < 0 || id >= model_.config.vocab_size) {
+      throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, model_.config.vocab_size));
+    }
+  }
+  if (length_ == 0) return run(ids);
+  Tensor logits;
+  for (size_t i = 0; i < ids.size(); ++i) logits = run(ids.subspan(i, 1));
+  return logits;
+}
+
+Tensor Decoder::run(std::span<const int32_t> ids) {
+  const auto tokens = static_cast<int64_t>(ids.size());
+  ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
+  std::vector<int32_t> positions(ids.size());
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
+  const std::array<int32_t, 2> document{0, static_cast<int32_t>(tokens)};
+  const LayerContext context{model_.config, rope_, at::from_blob(positions.data(), {tokens}, at::kInt), document, {}};
+  Tensor x = ws_.saved.take({tokens, model_.config.hidden_size}, model_.dtype);
+  at::index_select_out(x, model_.embedding, 0, at::from_blob(const_cast<int32_t*>(ids.data()), {tokens}, at::kInt));
+  Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
+  for (size_t l = 0; l < model_.layers.size(); ++l) {
+    layer_forward(model_.layers[l], context, x, y, {}, nullptr, ws_, &caches_[l]);
+    std::swap(x, y);
+  }
+  length_ += tokens;
+  const Tensor last = x.narrow(0, tokens - 1, 1);
+  const Tensor normed = ws_.saved.take(last.sizes(), model_.dtype);
+  rms_norm(last, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor());
+  return at::mm(normed, model_.head.t()).to(at::kFloat).view({-1});
+}
+
+int32_t choose_token(const Tensor& logits, double temperature, uint64_t seed, uint64_t index) {
+  if (temperature <= 0) return static_cast<int32_t>(logits.argmax().item<int64_t>());
+  const Tensor weights = at::softmax(logits.to(at::kDouble) / temperature, 0).contiguous();
+  const double* p = weights.const_data_ptr<double>();
+  double left = random_uniform({seed, RngPurpose::kSample, 0}, index);
+  int32_t last = 0;
+  for (int32_t i = 0; i < weights.size(0); ++i) {
+    if (p[i] <= 0) continue;
+    last = i;
+    left -= p[i];
+    if (left < 0) break;
+  }
+  return last;
+}
+
+}  // namespace nibble::nn

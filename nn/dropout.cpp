@@ -1,0 +1,36 @@
+#include "nn/dropout.h"
+
+#include <algorithm>
+
+namespace nibble::nn {
+namespace {
+
+template <class Scalar>
+void dropout_range(const Scalar* x, Scalar* y, int64_t begin, int64_t end, float p, const RngKey& key) {
+  // An element is dropped when its 32 random bits, as a fraction of 2^32, lie below p.
+  const auto threshold = static_cast<uint32_t>(std::min(static_cast<double>(p) * 0x1p32, 4294967295.0));
+  const float keep_scale = 1.0f / (1.0f - p);
+  for (int64_t block = begin / 4; block * 4 < end; ++block) {
+    const auto bits = random_block(key, static_cast<uint64_t>(block));
+    const int64_t first = std::max(block * 4, begin), last = std::min(block * 4 + 4, end);
+    for (int64_t i = first; i < last; ++i) {
+      const float value = static_cast<float>(x[i]);
+      y[i] = static_cast<Scalar>(bits[static_cast<size_t>(i & 3)] < threshold ? 0.0f : value * keep_scale);
+    }
+  }
+}
+
+}  // namespace
+
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key) {
+  constexpr int64_t kGrain = 1 << 14;
+  at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    if (x.scalar_type() == at::kFloat) {
+      dropout_range(x.const_data_ptr<float>(), y.mutable_data_ptr<float>(), begin, end, p, key);
+    } else {
+      dropout_range(x.const_data_ptr<at::BFloat16>(), y.mutable_data_ptr<at::BFloat16>(), begin, end, p, key);
+    }
+  });
+}
+
+}  // namespace nibble::nn

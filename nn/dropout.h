@@ -1,0 +1,18 @@
+// Inverted dropout whose mask is a function of a counter, never stored: recompute and resume see the same mask.
+#pragma once
+
+#include "core/rng.h"
+#include "tensor/torch.h"
+
+namespace nibble::nn {
+
+// A stream of masks for one adapter and micro-batch. Adapters are numbered below 2^24.
+inline RngKey dropout_key(uint64_t seed, uint64_t micro_step, uint64_t adapter) {
+  // The adapter takes the seed's high bits: each adapter has its own key, each micro-batch its own counter.
+  return {seed ^ (adapter + 1) * 0x9E3779B97F4A7C15ull, RngPurpose::kDropout, micro_step};
+}
+
+// y = 0 with probability p, else x / (1 - p). x and y may be the same tensor. SHAPES any, contiguous, bf16 or fp32.
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key);
+
+}  // namespace nibble::nn

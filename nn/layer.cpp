@@ -1,0 +1,229 @@
+#include "nn/layer.h"
+
+#include <array>
+#include <cmath>
+
+#include "nn/attention.h"
+#include "nn/rms_norm.h"
+#include "nn/swiglu.h"
+
+namespace nibble::nn {
+namespace {
+
+AttentionShape attention_shape(const Layer& layer, const ModelConfig& config) {
+  return {config.num_attention_heads, config.num_key_value_heads, config.head_dim,
+          static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))), layer.window};
+}
+
+// One pass over a layer: the pieces that forward runs and that backward repeats where they were not kept.
+class LayerPass {
+ public:
+  LayerPass(const Layer& layer, const LayerContext& context, Workspace& ws)
+      : layer_(layer), context_(context), config_(context.config), ws_(ws) {}
+
+  void input_norm(LayerSaved& s, Arena& arena) {
+    s.x_normed = arena.take(s.x.sizes(), s.x.scalar_type());
+    if (!s.x_rstd.defined()) s.x_rstd = arena.take({s.x.size(0)}, at::kFloat);
+    rms_norm(s.x, layer_.input_norm, config_.rms_norm_eps, s.x_normed, s.x_rstd);
+  }
+
+  void attention(LayerSaved& s, Arena& arena, KvCache* cache) {
+    project_heads(s, layer_.q, Projection::kQ, layer_.q_norm, s.q_raw, s.q_rstd, s.q, config_.num_attention_heads, arena);
+    project_heads(s, layer_.k, Projection::kK, layer_.k_norm, s.k_raw, s.k_rstd, s.k, config_.num_key_value_heads, arena);
+    s.v = take_heads(s, config_.num_key_value_heads, arena);
+    project(s, layer_.v, Projection::kV, s.x_normed, s.v.view({tokens(s), config_.kv_width()}), arena);
+    rope_in_place(s.q, context_.positions, context_.rope, /*inverse=*/false);
+    rope_in_place(s.k, context_.positions, context_.rope, /*inverse=*/false);
+    s.attended = arena.take({tokens(s), config_.q_width()}, s.x.scalar_type());
+    s.lse = arena.take({config_.num_attention_heads, tokens(s)}, at::kFloat);
+    const AttentionShape shape = attention_shape(layer_, config_);
+    const int64_t past = cache == nullptr ? 0 : cache->length;
+    if (cache != nullptr) {
+      cache->k.narrow(0, past, tokens(s)).copy_(s.k);
+      cache->v.narrow(0, past, tokens(s)).copy_(s.v);
+      cache->length += tokens(s);
+    }
+    if (past == 0) {
+      attention_forward(s.q, s.k, s.v, context_.document_starts, shape, as_heads(s.attended), s.lse);
+    } else {
+      attention_decode(s.q, cache->k.narrow(0, 0, cache->length), cache->v.narrow(0, 0, cache->length), shape,
+                       as_heads(s.attended));
+    }
+  }
+
+  // mid = x + o(attended), then its norm.
+  void mid(LayerSaved& s, Arena& arena) {
+    s.mid = arena.take(s.x.sizes(), s.x.scalar_type());
+    project(s, layer_.o, Projection::kO, s.attended, s.mid, arena);
+    s.mid.add_(s.x);
+  }
+
+  void mid_norm(LayerSaved& s, Arena& arena) {
+    s.mid_normed = arena.take(s.x.sizes(), s.x.scalar_type());
+    if (!s.mid_rstd.defined()) s.mid_rstd = arena.take({tokens(s)}, at::kFloat);
+    rms_norm(s.mid, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd);
+  }
+
+  void gate_up(LayerSaved& s, Arena& arena) {
+    const std::array<int64_t, 2> sizes{tokens(s), config_.intermediate_size};
+    s.gate = arena.take(sizes, s.x.scalar_type());
+    s.up = arena.take(sizes, s.x.scalar_type());
+    project(s, layer_.gate, Projection::kGate, s.mid_normed, s.gate, arena);
+    project(s, layer_.up, Projection::kUp, s.mid_normed, s.up, arena);
+  }
+
+  void activation(LayerSaved& s, Arena& arena) {
+    s.act = arena.take(s.gate.sizes(), s.x.scalar_type());
+    swiglu(s.gate, s.up, s.act);
+  }
+
+  void down(LayerSaved& s, const Tensor& y, Arena& arena) {
+    project(s, layer_.down, Projection::kDown, s.act, y, arena);
+    y.add_(s.mid);
+  }
+
+  Tensor as_heads(const Tensor& t) const { return t.view({t.size(0), -1, config_.head_dim}); }
+  int64_t tokens(const LayerSaved& s) const { return s.x.size(0); }
+
+  Tensor take_heads(const LayerSaved& s, int64_t heads, Arena& arena) {
+    return arena.take({tokens(s), heads, config_.head_dim}, s.x.scalar_type());
+  }
+
+ private:
+  void project(LayerSaved& s, const Linear& linear, Projection p, const Tensor& x, const Tensor& y, Arena& arena) {
+    s.h[static_cast<int>(p)] = linear_forward(linear, x, y, context_.dropout, ws_, arena);
+  }
+
+  // A projection into heads, with the norm of each head where the family has one.
+  void project_heads(LayerSaved& s, const Linear& linear, Projection p, const Tensor& norm, Tensor& raw, Tensor& rstd,
+                     Tensor& out, int64_t heads, Arena& arena) {
+    out = take_heads(s, heads, arena);
+    if (!norm.defined()) {
+      project(s, linear, p, s.x_normed, out.view({tokens(s), -1}), arena);
+      return;
+    }
+    raw = take_heads(s, heads, arena);
+    rstd = arena.take({tokens(s) * heads}, at::kFloat);
+    project(s, linear, p, s.x_normed, raw.view({tokens(s), -1}), arena);
+    rms_norm(raw.view({-1, config_.head_dim}), norm, config_.rms_norm_eps, out.view({-1, config_.head_dim}), rstd);
+  }
+
+  const Layer& layer_;
+  const LayerContext& context_;
+  const ModelConfig& config_;
+  Workspace& ws_;
+};
+
+// Gradient of a head projection's output back through rope and the norm of each head, in place.
+void heads_backward(const Tensor& d, const Tensor& raw, const Tensor& norm, const Tensor& rstd, const LayerContext& context,
+                    Arena& scratch) {
+  rope_in_place(d, context.positions, context.rope, /*inverse=*/true);
+  if (!norm.defined()) return;
+  const int64_t width = context.config.head_dim;
+  const Tensor flat = d.view({-1, width});
+  Tensor dx = scratch.take(flat.sizes(), flat.scalar_type());
+  rms_norm_backward(flat, raw.view({-1, width}), norm, rstd, dx, /*accumulate=*/false);
+  flat.copy_(dx);
+}
+
+}  // namespace
+
+void layer_forward(const Layer& layer, const LayerContext& context, const Tensor& x, const Tensor& y, RecomputePolicy policy,
+                   LayerSaved* saved, Workspace& ws, KvCache* cache) {
+  ArenaScope scope(ws.scratch);
+  LayerPass pass(layer, context, ws);
+  LayerSaved s;
+  s.x = x;
+  // Where each piece lives: kept until backward, or only until this call ends.
+  const bool training = saved != nullptr;
+  Arena& elementwise = training && policy.keeps_elementwise() ? ws.saved : ws.scratch;
+  Arena& attention = training && policy.keeps_attention() ? ws.saved : ws.scratch;
+  Arena& mlp = training && policy.keeps_mlp() ? ws.saved : ws.scratch;
+  s.x_rstd = attention.take({x.size(0)}, at::kFloat);
+  s.mid_rstd = attention.take({x.size(0)}, at::kFloat);
+  pass.input_norm(s, elementwise);
+  pass.attention(s, attention, cache);
+  pass.mid(s, attention);
+  pass.mid_norm(s, elementwise);
+  pass.gate_up(s, mlp);
+  pass.activation(s, elementwise);
+  pass.down(s, y, training ? ws.saved : ws.scratch);
+  if (!training) return;
+  const Tensor down_h = s.h[static_cast<int>(Projection::kDown)];
+  if (!policy.keeps_attention()) {
+    s = LayerSaved{};
+    s.x = x;
+  }
+  if (!policy.keeps_elementwise()) s.x_normed = s.mid_normed = s.act = Tensor();
+  if (!policy.keeps_mlp()) s.gate = s.up = Tensor();
+  s.h[static_cast<int>(Projection::kDown)] = down_h;
+  *saved = std::move(s);
+}
+
+void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, RecomputePolicy policy, const Tensor& dy,
+                    bool first_layer, Workspace& ws) {
+  ArenaScope scope(ws.scratch);
+  LayerPass pass(layer, context, ws);
+  const int64_t tokens = s.x.size(0);
+  const at::ScalarType dtype = dy.scalar_type();
+  if (!policy.keeps_elementwise()) pass.input_norm(s, ws.scratch);
+  if (!policy.keeps_attention()) {
+    pass.attention(s, ws.scratch, nullptr);
+    pass.mid(s, ws.scratch);
+  }
+  if (!policy.keeps_elementwise()) pass.mid_norm(s, ws.scratch);
+  if (!policy.keeps_mlp()) pass.gate_up(s, ws.scratch);
+  if (!policy.keeps_elementwise()) pass.activation(s, ws.scratch);
+
+  const auto backward = [&](Linear& linear, Projection p, const Tensor& x, const Tensor& d, const Tensor& dx, Into into) {
+    linear_backward(linear, x, s.h[static_cast<int>(p)], d, dx, into, context.dropout, ws);
+  };
+  // y = mid + down(act)
+  Tensor d_act = ws.scratch.take(s.act.sizes(), dtype);
+  backward(layer.down, Projection::kDown, s.act, dy, d_act, Into::kWrite);
+  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up);
+  Tensor d_normed = ws.scratch.take({tokens, context.config.hidden_size}, dtype);
+  backward(layer.gate, Projection::kGate, s.mid_normed, s.gate, d_normed, Into::kWrite);
+  backward(layer.up, Projection::kUp, s.mid_normed, s.up, d_normed, Into::kAdd);
+  // dy becomes the gradient of mid: the residual's part is already in it.
+  rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true);
+  // mid = x + o(attended)
+  Tensor d_attended = ws.scratch.take(s.attended.sizes(), dtype);
+  backward(layer.o, Projection::kO, s.attended, dy, d_attended, Into::kWrite);
+  Tensor dq = ws.scratch.take(s.q.sizes(), dtype);
+  Tensor dk = ws.scratch.take(s.k.sizes(), dtype);
+  Tensor dv = ws.scratch.take(s.v.sizes(), dtype);
+  attention_backward(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.document_starts,
+                     attention_shape(layer, context.config), dq, dk, dv);
+  heads_backward(dq, s.q_raw, layer.q_norm, s.q_rstd, context, ws.scratch);
+  heads_backward(dk, s.k_raw, layer.k_norm, s.k_rstd, context, ws.scratch);
+  const Tensor d_input = first_layer ? Tensor() : d_normed;
+  backward(layer.q, Projection::kQ, s.x_normed, dq.view({tokens, -1}), d_input, Into::kWrite);
+  backward(layer.k, Projection::kK, s.x_normed, dk.view({tokens, -1}), d_input, Into::kAdd);
+  backward(layer.v, Projection::kV, s.x_normed, dv.view({tokens, -1}), d_input, Into::kAdd);
+  if (first_layer) return;
+  rms_norm_backward(d_normed, s.x, layer.input_norm, s.x_rstd, dy, /*accumulate=*/true);
+}
+
+int64_t saved_bytes_per_token(const ModelConfig& config, RecomputePolicy policy, int64_t element_bytes, int64_t lora_rank) {
+  const int64_t width = config.hidden_size, rstd = 4;
+  int64_t elements = width, bytes = 0;
+  int64_t adapters = 1;  // down's h is always kept
+  if (policy.keeps_attention()) {
+    elements += 2 * config.q_width() + 2 * config.kv_width() + width;
+    bytes += 2 * rstd + 4 * config.num_attention_heads;
+    adapters += 4;
+    if (config.qk_norm) {
+      elements += config.q_width() + config.kv_width();
+      bytes += rstd * (config.num_attention_heads + config.num_key_value_heads);
+    }
+  }
+  if (policy.keeps_mlp()) {
+    elements += 2 * config.intermediate_size;
+    adapters += 2;
+  }
+  if (policy.keeps_elementwise()) elements += 2 * width + config.intermediate_size;
+  return bytes + element_bytes * (elements + adapters * lora_rank);
+}
+
+}  // namespace nibble::nn

@@ -1,0 +1,92 @@
+#include "nn/linear.h"
+
+#include "nn/dropout.h"
+#include "quant/blockwise.h"
+#include "tensor/shape.h"
+
+namespace nibble::nn {
+namespace {
+
+// The input of A: x itself, or x with its dropout mask, which is a function of the counter and so never stored.
+Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& context, Arena& scratch) {
+  if (!context.training || lora.dropout == 0.0f) return x;
+  Tensor dropped = scratch.take(x.sizes(), x.scalar_type());
+  dropout(x, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number));
+  return dropped;
+}
+
+}  // namespace
+
+Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspace& ws) {
+  if (!weight.quantized()) return weight.dense;
+  const int64_t numel = weight.packed.numel();
+  if (!ws.weight_buffer.defined() || ws.weight_buffer.numel() < numel || ws.weight_buffer.scalar_type() != dtype) {
+    ws.weight_buffer = at::empty({numel}, at::TensorOptions().dtype(dtype));
+  }
+  Tensor decoded = ws.weight_buffer.narrow(0, 0, numel).view({weight.packed.out, weight.packed.in});
+  quant::dequantize_into(weight.packed, decoded);
+  return decoded;
+}
+
+Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, const DropoutContext& dropout, Workspace& ws,
+                      Arena& keep) {
+  const int64_t tokens = x.size(0);
+  tensor::expect_shape(x, {-1, linear.weight.in()}, "x");
+  tensor::expect_shape(y, {tokens, linear.weight.out()}, "y");
+  const Tensor weight = decoded_weight(linear.weight, x.scalar_type(), ws);
+  Tensor out = y;
+  if (linear.bias.defined()) {
+    at::addmm_out(out, linear.bias, x, weight.t());
+  } else {
+    at::mm_out(out, x, weight.t());
+  }
+  if (!linear.lora) return {};
+  const Lora& lora = *linear.lora;
+  Tensor h = keep.take({tokens, lora.rank()}, x.scalar_type());
+  ArenaScope scope(ws.scratch);
+  at::mm_out(h, adapter_input(lora, x, dropout, ws.scratch), lora.a.t());
+  at::addmm_out(out, out, h, lora.b.t(), 1, lora.scale);
+  return h;
+}
+
+void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
+                     const DropoutContext& context, Workspace& ws) {
+  const int64_t tokens = dy.size(0);
+  tensor::expect_shape(dy, {-1, linear.weight.out()}, "dy");
+  Tensor grad = dx;
+  if (grad.defined()) {
+    tensor::expect_shape(grad, {tokens, linear.weight.in()}, "dx");
+    const Tensor weight = decoded_weight(linear.weight, dy.scalar_type(), ws);
+    if (into == Into::kWrite) {
+      at::mm_out(grad, dy, weight);
+    } else {
+      at::addmm_out(grad, grad, dy, weight);
+    }
+  }
+  if (!linear.lora) return;
+  Lora& lora = *linear.lora;
+  tensor::expect_shape(h, {tokens, lora.rank()}, "h");
+  ArenaScope scope(ws.scratch);
+  const at::ScalarType dtype = dy.scalar_type();
+  // dB += scale * dy^T h;  dh = scale * dy B;  dA += dh^T dropout(x);  dx += mask(dh A)
+  Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
+  at::mm_out(db, dy.t(), h);
+  lora.db.add_(db, lora.scale);
+  Tensor dh = ws.scratch.take(h.sizes(), dtype);
+  at::mm_out(dh, dy, lora.b);
+  dh.mul_(lora.scale);
+  Tensor da = ws.scratch.take(lora.a.sizes(), dtype);
+  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws.scratch));
+  lora.da.add_(da);
+  if (!grad.defined()) return;
+  if (context.training && lora.dropout > 0.0f) {
+    Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
+    at::mm_out(dropped, dh, lora.a);
+    dropout(dropped, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number));
+    grad.add_(dropped);
+  } else {
+    at::addmm_out(grad, grad, dh, lora.a);
+  }
+}
+
+}  // namespace nibble::nn
