@@ -1,0 +1,39 @@
+// Scalar math of the softmax cross entropy, written so that the compiler vectorizes loops over it.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace nibble::nn {
+
+// exp(x) for x <= 0, within 2 ulp; below -87 it is 0. Cody-Waite reduction to |r| <= ln(2)/2 and the degree-6 Taylor
+// polynomial in Horner form (coefficients 1/n!), whose error there is below 2^-25.
+inline float exp_nonpositive(float x) {
+  constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  const float clamped = x < -87.0f ? -87.0f : x;
+  // Adding 1.5 * 2^23 rounds to the nearest integer in the float's low bits.
+  const float shifted = clamped * kLog2e + 12582912.0f;
+  const float n = shifted - 12582912.0f;
+  const float r = (clamped - n * kLn2High) - n * kLn2Low;
+  float p = 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const auto exponent = static_cast<int32_t>(n) + 127;
+  const float scale = std::bit_cast<float>(exponent << 23);
+  return x < -87.0f ? 0.0f : p * scale;
+}
+
+inline float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+// Round to nearest even; NaN stays NaN.
+inline uint16_t float_to_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+  const uint32_t nan = (bits >> 16) | 0x40u;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
+}
+
+}  // namespace nibble::nn
