@@ -153,7 +153,7 @@ std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
   }
   const Tensor normed = at::empty_like(x);
   rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor());
-  states.back() = normed;
+  states.push_back(normed);
   return states;
 }
 

@@ -70,7 +70,7 @@ class Pass {
   LossSum forward_loss(const TokenBatch& batch, const PassOptions& options);
   // SHAPES -> [T, V], compute dtype. Holds all logits: for tests and short texts.
   Tensor forward_logits(const TokenBatch& batch);
-  // SHAPES -> L + 1 tensors [T, C]: the embedding, each layer's output; the last one after the final norm.
+  // SHAPES -> L + 2 tensors [T, C]: the embedding, each layer's output, the final norm's output.
   std::vector<Tensor> forward_hidden_states(const TokenBatch& batch);
 
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
