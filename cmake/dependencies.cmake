@@ -1,5 +1,5 @@
 # Third-party libraries. LibTorch comes from the PyPI wheel that scripts/setup.sh installs; its own CMake package asks
-# for the whole CUDA toolkit, so the two libraries that nibble links (torch_cpu, c10) are imported by hand.
+# for the whole CUDA toolkit, so the two libraries that nibble links (torch_cpu, c10) are found by hand.
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -10,7 +10,8 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 add_library(PCRE2::8 ALIAS PkgConfig::PCRE2)
 
-# Release builds of torch's wheel use the C++11 ABI, as g++ does.
+# NIBBLE_DEPS: the folder that scripts/setup.sh filled, which several clones may share. Torch_DIR, the customary name,
+# points at another LibTorch (<root>/share/cmake/Torch).
 if(DEFINED ENV{NIBBLE_DEPS})
   set(nibble_deps_default $ENV{NIBBLE_DEPS})
 else()
@@ -21,22 +22,19 @@ if(Torch_DIR)
   get_filename_component(torch_root ${Torch_DIR}/../../.. ABSOLUTE)
 else()
   file(GLOB torch_roots ${NIBBLE_DEPS}/torch/lib/python3*/site-packages/torch)
+  list(APPEND torch_roots ${NIBBLE_DEPS}/torch)
   list(GET torch_roots 0 torch_root)
 endif()
-find_library(TORCH_CPU_LIBRARY torch_cpu PATHS ${torch_root}/lib NO_DEFAULT_PATH)
-if(NOT TORCH_CPU_LIBRARY)
-  message(FATAL_ERROR "LibTorch not found below '${NIBBLE_DEPS}': run scripts/setup.sh, or set NIBBLE_DEPS or Torch_DIR")
-endif()
 set(TORCH_LIB_DIR ${torch_root}/lib)
-find_library(C10_LIBRARY c10 PATHS ${TORCH_LIB_DIR} NO_DEFAULT_PATH REQUIRED)
-file(GLOB torch_omp ${TORCH_LIB_DIR}/libgomp*)
+find_library(TORCH_CPU_LIBRARY torch_cpu PATHS ${TORCH_LIB_DIR} NO_DEFAULT_PATH)
+find_library(C10_LIBRARY c10 PATHS ${TORCH_LIB_DIR} NO_DEFAULT_PATH)
+if(NOT TORCH_CPU_LIBRARY OR NOT C10_LIBRARY)
+  message(FATAL_ERROR "LibTorch not found in '${TORCH_LIB_DIR}': run scripts/setup.sh, or set NIBBLE_DEPS or Torch_DIR")
+endif()
 
+# Linked by full path, so CMake writes the folder into the build tree's RPATH and takes it out again on install.
+# torch_cpu itself needs the CUDA runtime, which it finds beside itself; what else it leaves undefined it never calls.
 add_library(torch_cpu INTERFACE)
 target_include_directories(torch_cpu SYSTEM INTERFACE ${torch_root}/include)
 target_link_libraries(torch_cpu INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
-# The wheel's CUDA runtime libraries, which torch_cpu itself needs, lie beside it.
-file(GLOB torch_nvidia_dirs ${torch_root}/../nvidia/*/lib)
 target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
-foreach(dir ${TORCH_LIB_DIR} ${torch_nvidia_dirs})
-  target_link_options(torch_cpu INTERFACE -Wl,-rpath,${dir} -Wl,-rpath-link,${dir})
-endforeach()
