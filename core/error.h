@@ -74,6 +74,11 @@ struct OutOfMemoryError : Error {
       : Error("OutOfMemoryError", ExitCode::kOutOfMemory, {}, message) {}
 };
 
+// Training itself went wrong: a loss that is not finite, for one.
+struct RunError : Error {
+  explicit RunError(const std::string& message) : Error("RunError", ExitCode::kRunFailed, {}, message) {}
+};
+
 struct CudaError : Error {
   explicit CudaError(const std::string& message) : Error("CudaError", ExitCode::kRunFailed, {}, message) {}
 };
