@@ -1,0 +1,51 @@
+#include "trainer/generate_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "nn/decoder.h"
+
+namespace nibble::trainer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+double Generated::tokens_per_s() const {
+  // The first token comes with the prompt.
+  return ids.size() < 2 || seconds <= 0 ? 0.0 : static_cast<double>(ids.size() - 1) / seconds;
+}
+
+Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt, const GenerateOptions& options,
+                        const std::function<void(int32_t)>& on_token) {
+  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
+  const int64_t room = model.config.max_position_embeddings - prompt_tokens;
+  if (prompt.empty()) throw ConfigError("the prompt has no tokens; give one with --prompt");
+  if (room <= 0) {
+    throw ConfigError(fmt::format("the prompt has {} tokens and the model has {} positions; shorten the prompt", prompt_tokens,
+                                  model.config.max_position_embeddings));
+  }
+  const int64_t limit = std::min(options.max_new_tokens, room);
+  Generated out;
+  auto start = Clock::now();
+  nn::Decoder decoder(model, prompt_tokens + limit);
+  Tensor logits = decoder.feed(prompt);
+  out.prompt_seconds = seconds_since(start);
+  start = Clock::now();
+  for (int64_t i = 0; i < limit; ++i) {
+    const int32_t id = nn::choose_token(logits, options.temperature, options.seed, static_cast<uint64_t>(i));
+    out.ids.push_back(id);
+    if (on_token) on_token(id);
+    if (std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0) break;
+    if (i + 1 < limit) logits = decoder.feed({&id, 1});
+  }
+  out.seconds = seconds_since(start);
+  return out;
+}
+
+}  // namespace nibble::trainer

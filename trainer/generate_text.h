@@ -1,0 +1,32 @@
+// A prompt's continuation, token by token.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "nn/model.h"
+
+namespace nibble::trainer {
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 128;
+  double temperature = 0.0;          // 0: always the likeliest token
+  uint64_t seed = 42;
+  std::vector<int64_t> stop_ids;     // ends the text; the stopping token is kept
+};
+
+struct Generated {
+  std::vector<int32_t> ids;          // new tokens only
+  double seconds = 0.0;              // after the prompt was read
+  double prompt_seconds = 0.0;
+
+  double tokens_per_s() const;
+};
+
+// Continues `prompt`. `on_token` sees every new token as soon as it is chosen.
+// THROWS ConfigError where the prompt is empty or longer than the model's positions allow.
+Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt, const GenerateOptions& options,
+                        const std::function<void(int32_t)>& on_token = {});
+
+}  // namespace nibble::trainer

@@ -1,0 +1,31 @@
+#include "trainer/run_state.h"
+
+#include "core/error.h"
+#include "trainer/json_fields.h"
+
+namespace nibble::trainer {
+
+void RunState::log(const MetricsRow& row) {
+  log_history.push_back(row);
+  if (log_history.size() > kHistoryRows) log_history.erase(log_history.begin());
+}
+
+std::string run_state_json(const RunState& state) { return to_json_object(state).dump(2) + "\n"; }
+
+RunState parse_run_state(const std::string& json, const std::string& path) {
+  const OrderedJson parsed = OrderedJson::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (parsed.is_discarded()) throw FormatError("not JSON; resume from another checkpoint", path);
+  RunState state = from_json_object<RunState>(parsed, path);
+  int64_t last = 0;
+  for (const MetricsRow& row : state.log_history) {
+    if (row.step <= last || row.step > state.global_step) {
+      throw FormatError(fmt::format("log_history has step {} after step {} in a run of {} steps", row.step, last,
+                                    state.global_step),
+                        path);
+    }
+    last = row.step;
+  }
+  return state;
+}
+
+}  // namespace nibble::trainer

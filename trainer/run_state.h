@@ -1,0 +1,79 @@
+// Where a run stands: everything that resuming needs beside the adapter and the optimizer's tensors.
+//
+// It is saved as trainer_state.json with Hugging Face's names where Hugging Face has one (global_step, max_steps, epoch,
+// num_input_tokens_seen, best_metric, best_model_checkpoint, log_history). Random numbers need no state of their own:
+// each is a function of (seed, purpose, step, index).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trainer/metrics.h"
+
+namespace nibble::trainer {
+
+// Rows of log_history that a checkpoint keeps: enough to repair metrics.jsonl after a power cut.
+inline constexpr size_t kHistoryRows = 500;
+
+struct RunState {
+  int64_t global_step = 0;             // optimizer steps made
+  int64_t max_steps = 0;               // of the whole run
+  double epoch = 0.0;
+  uint64_t seed = 0;
+  int64_t micro_step = 0;              // micro-batches made; names the dropout masks
+  int64_t cursor_epoch = 0;            // where the data stream stands
+  int64_t cursor_row = 0;              // rows of that epoch already taken
+  int64_t num_input_tokens_seen = 0;
+  int64_t num_trained_tokens_seen = 0;
+
+  // Sums over the steps since the last row of the metrics.
+  double pending_nll = 0.0;            // nats
+  int64_t pending_tokens = 0;
+  int64_t pending_trained_tokens = 0;
+  int64_t pending_steps = 0;
+
+  std::optional<double> best_metric;   // lowest eval_loss so far
+  std::optional<std::string> best_model_checkpoint;  // folder name inside the run folder
+
+  // XXH3-128 of what must not change under a run; empty: not known.
+  std::string base_hash;
+  std::string data_hash;
+  std::string tokenizer_hash;
+  std::string config_fingerprint;      // of the keys that must match on resume
+
+  std::vector<MetricsRow> log_history; // the last kHistoryRows
+
+  void log(const MetricsRow& row);     // adds to log_history
+
+  template <class State, class Visitor>
+  static void describe(State& state, Visitor& visit) {
+    visit("global_step", state.global_step);
+    visit("max_steps", state.max_steps);
+    visit("epoch", state.epoch);
+    visit("seed", state.seed);
+    visit("micro_step", state.micro_step);
+    visit("cursor_epoch", state.cursor_epoch);
+    visit("cursor_row", state.cursor_row);
+    visit("num_input_tokens_seen", state.num_input_tokens_seen);
+    visit("num_trained_tokens_seen", state.num_trained_tokens_seen);
+    visit("pending_nll", state.pending_nll);
+    visit("pending_tokens", state.pending_tokens);
+    visit("pending_trained_tokens", state.pending_trained_tokens);
+    visit("pending_steps", state.pending_steps);
+    visit("best_metric", state.best_metric);
+    visit("best_model_checkpoint", state.best_model_checkpoint);
+    visit("base_hash", state.base_hash);
+    visit("data_hash", state.data_hash);
+    visit("tokenizer_hash", state.tokenizer_hash);
+    visit("config_fingerprint", state.config_fingerprint);
+    visit("log_history", state.log_history);
+  }
+};
+
+std::string run_state_json(const RunState& state);
+// THROWS FormatError with `path` where a field is missing, of another type or impossible.
+RunState parse_run_state(const std::string& json, const std::string& path);
+
+}  // namespace nibble::trainer

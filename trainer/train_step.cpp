@@ -1,0 +1,57 @@
+#include "trainer/train_step.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/error.h"
+#include "nn/lora.h"
+#include "optim/clip.h"
+#include "trainer/token_batch.h"
+
+namespace nibble::trainer {
+
+int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation_steps) {
+  return (batches_per_epoch + gradient_accumulation_steps - 1) / gradient_accumulation_steps;
+}
+
+std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, int64_t step, double learning_rate) {
+  const auto start = std::chrono::steady_clock::now();
+  const data::Cursor position = parts.batches.cursor();
+  nn::zero_gradients(parts.model);
+  StepReport report;
+  nn::LossSum loss;
+  const int64_t micro_batches = std::min(options.gradient_accumulation_steps, parts.batches.batches_left_in_epoch());
+  nn::PassOptions pass = options.pass;
+  for (int64_t m = 0; m < micro_batches; ++m) {
+    if (parts.stop.requested()) {
+      parts.batches.seek(position);
+      return std::nullopt;
+    }
+    const data::Batch batch = parts.batches.next();
+    pass.dropout = {true, options.seed, static_cast<uint64_t>(step * options.gradient_accumulation_steps + m)};
+    const nn::LossSum part = parts.pass.forward_backward(token_batch(batch), pass);
+    loss.nll += part.nll;
+    loss.tokens += part.tokens;
+    report.tokens += batch.tokens();
+  }
+  report.trained_tokens = loss.tokens;
+  report.loss = loss.nll / static_cast<double>(loss.tokens);
+
+  std::vector<Tensor> gradients;
+  for (const optim::ParamRef& p : parts.optimizer.params()) gradients.push_back(p.grad);
+  const optim::ClippedGradient clipped = optim::clip(gradients, loss.tokens, options.max_grad_norm);
+  report.grad_norm = clipped.grad_norm;
+  if (!std::isfinite(report.loss) || !clipped.finite()) {
+    throw RunError(fmt::format("step {}: loss {} and gradient norm {} are not finite; nothing was updated. Lower "
+                               "learning_rate, or continue from an earlier checkpoint with `nibble resume --from`",
+                               step + 1, report.loss, report.grad_norm));
+  }
+  parts.optimizer.step(learning_rate, clipped.scale);
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+}  // namespace nibble::trainer

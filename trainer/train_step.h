@@ -1,0 +1,48 @@
+// One optimizer step: the gradients of its micro-batches, clipping, the update.
+//
+// Gradients are sums over tokens, divided once by the step's trained tokens: how a step is cut into micro-batches does
+// not matter.
+#pragma once
+
+#include <optional>
+
+#include "data/sampler.h"
+#include "nn/model.h"
+#include "optim/adamw.h"
+#include "trainer/stop_request.h"
+
+namespace nibble::trainer {
+
+struct StepReport {
+  double loss = 0.0;            // mean over the trained tokens, nats
+  double grad_norm = 0.0;       // before clipping
+  int64_t tokens = 0;           // all tokens of the step; there is no padding
+  int64_t trained_tokens = 0;
+  double seconds = 0.0;
+};
+
+struct StepOptions {
+  int64_t gradient_accumulation_steps = 1;
+  double max_grad_norm = 0.0;   // 0: no clipping
+  uint64_t seed = 0;
+  nn::PassOptions pass;
+};
+
+// What a step works on; all of it outlives the trainer's loop.
+struct StepParts {
+  nn::Model& model;
+  nn::Pass& pass;
+  optim::AdamW& optimizer;
+  data::BatchStream& batches;
+  const StopRequest& stop;
+};
+
+// Optimizer steps of one pass over the data: the last step of an epoch takes the micro-batches that are left.
+int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation_steps);
+
+// Makes step number `step` (from 0) with this learning rate. nullopt: a stop was requested; the data position is back at
+// the step's start and neither adapter nor optimizer has changed.
+// THROWS RunError where the loss or the gradient is not finite; nothing was updated.
+std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, int64_t step, double learning_rate);
+
+}  // namespace nibble::trainer
