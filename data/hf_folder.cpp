@@ -1,0 +1,158 @@
+// The files that lie beside a tokenizer in a Hugging Face model folder, and tokenizer.model itself.
+#include <fmt/core.h>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/json_view.h"
+#include "data/spm.h"
+#include "data/tokenizer_spec.h"
+
+namespace nibble::data {
+namespace {
+
+constexpr int64_t kMaxVocab = int64_t{1} << 24;
+
+AddedToken read_added(const JsonView& view, int64_t id) {
+  AddedToken token;
+  token.id = static_cast<int32_t>(id);
+  token.content = view.at("content").text();
+  token.special = view.flag_or("special", false);
+  token.lstrip = view.flag_or("lstrip", false);
+  token.rstrip = view.flag_or("rstrip", false);
+  token.single_word = view.flag_or("single_word", false);
+  token.normalized = view.flag_or("normalized", !token.special);
+  return token;
+}
+
+// "bos_token": "<s>" or {"content": "<s>", ...}; -1: not given, or not a token of this vocabulary.
+void read_special_id(const JsonView& root, const char* key, const TokenizerSpec& spec, int32_t& id) {
+  const auto view = root.find(key);
+  if (!view) return;
+  const std::string text = view->value().is_object() ? view->at("content").text() : view->text();
+  if (const int32_t found = spec.find(text); found >= 0) id = found;
+}
+
+void read_special_ids(const JsonView& root, TokenizerSpec& spec) {
+  read_special_id(root, "bos_token", spec, spec.bos_id);
+  read_special_id(root, "eos_token", spec, spec.eos_id);
+  read_special_id(root, "pad_token", spec, spec.pad_id);
+  read_special_id(root, "unk_token", spec, spec.unk_id);
+}
+
+bool has_added(const TokenizerSpec& spec, std::string_view content) {
+  for (const AddedToken& token : spec.added) {
+    if (token.content == content) return true;
+  }
+  return false;
+}
+
+// "chat_template" is a string, or a list of named ones of which "default" counts.
+std::string read_chat_template(const JsonView& root) {
+  const auto view = root.find("chat_template");
+  if (!view) return "";
+  if (!view->value().is_array()) return view->text();
+  for (const JsonView& entry : view->items()) {
+    if (entry.at("name").text() == "default") return entry.at("template").text();
+  }
+  return "";
+}
+
+// The flags of LlamaTokenizer, which a tokenizer.model has no place for.
+void read_sentencepiece_flags(const JsonView& root, TokenizerSpec& spec) {
+  if (const auto flag = root.find("add_bos_token")) {
+    spec.prefix.clear();
+    if (flag->flag() && spec.bos_id >= 0) spec.prefix = {spec.bos_id};
+  }
+  if (const auto flag = root.find("add_eos_token")) {
+    spec.suffix.clear();
+    if (flag->flag() && spec.eos_id >= 0) spec.suffix = {spec.eos_id};
+  }
+}
+
+}  // namespace
+
+int32_t TokenizerSpec::find(std::string_view text) const {
+  for (const AddedToken& token : added) {
+    if (token.content == text) return token.id;
+  }
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (tokens[id] == text && !text.empty()) return static_cast<int32_t>(id);
+  }
+  return -1;
+}
+
+void place_added_token(TokenizerSpec& spec, const AddedToken& token) {
+  // Published files leave small gaps at most; a huge id would only make a huge table.
+  const int64_t limit = static_cast<int64_t>(spec.tokens.size()) + (1 << 16);
+  if (token.id < 0 || token.id >= limit) {
+    throw FormatError(fmt::format("the added token '{}' has id {}, but the vocabulary has {} tokens", token.content, token.id,
+                                  spec.tokens.size()), spec.path);
+  }
+  if (static_cast<size_t>(token.id) >= spec.tokens.size()) spec.tokens.resize(token.id + 1);
+  spec.tokens[token.id] = token.content;
+  spec.added.push_back(token);
+}
+
+TokenizerSpec read_sentencepiece_model(const std::filesystem::path& path) {
+  TokenizerSpec spec;
+  spec.path = path.string();
+  spec.sentencepiece_model = read_text(path);
+  const SentencePieceModel model(spec.sentencepiece_model, spec.path);
+  const std::vector<Piece> pieces = model.pieces();
+  spec.tokens.reserve(pieces.size());
+  for (const Piece& piece : pieces) spec.tokens.push_back(piece.text);
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    if (pieces[id].type != PieceType::kControl && pieces[id].type != PieceType::kUnknown) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(id);
+    token.content = pieces[id].text;
+    token.special = true;
+    spec.added.push_back(token);
+  }
+  spec.bos_id = model.bos_id();
+  spec.eos_id = model.eos_id();
+  spec.pad_id = model.pad_id();
+  spec.unk_id = model.unk_id();
+  if (spec.bos_id >= 0) spec.prefix = {spec.bos_id};  // LlamaTokenizer's default
+  return spec;
+}
+
+void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& spec) {
+  namespace fs = std::filesystem;
+  if (const fs::path path = folder / "added_tokens.json"; fs::exists(path)) {
+    const nlohmann::json json = parse_json_file(path);
+    const std::string name = path.string();
+    for (const auto& [content, id] : JsonView(json, name).members()) {
+      if (has_added(spec, content)) continue;
+      AddedToken token;
+      token.id = static_cast<int32_t>(id.integer(0, kMaxVocab - 1));
+      token.content = content;
+      place_added_token(spec, token);
+    }
+  }
+  if (const fs::path path = folder / "special_tokens_map.json"; fs::exists(path)) {
+    const nlohmann::json json = parse_json_file(path);
+    const std::string name = path.string();
+    read_special_ids(JsonView(json, name), spec);
+  }
+  if (const fs::path path = folder / "tokenizer_config.json"; fs::exists(path)) {
+    const nlohmann::json json = parse_json_file(path);
+    const std::string name = path.string();
+    const JsonView root(json, name);
+    if (const auto decoder = root.find("added_tokens_decoder")) {
+      for (const auto& [id_text, view] : decoder->members()) {
+        if (id_text.empty() || id_text.size() > 8 || id_text.find_first_not_of("0123456789") != std::string::npos) {
+          view.fail("the key must be a token id");
+        }
+        AddedToken token = read_added(view, std::stol(id_text));
+        if (!has_added(spec, token.content)) place_added_token(spec, token);
+      }
+    }
+    read_special_ids(root, spec);
+    spec.chat_template = read_chat_template(root);
+    if (!spec.sentencepiece_model.empty()) read_sentencepiece_flags(root, spec);
+  }
+  if (const fs::path path = folder / "chat_template.jinja"; fs::exists(path)) spec.chat_template = read_text(path);
+}
+
+}  // namespace nibble::data

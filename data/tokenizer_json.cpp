@@ -1,0 +1,252 @@
+// tokenizer.json, as huggingface/tokenizers writes it. Normalizer, pre-tokenizer, post-processor and decoder are chains
+// of typed steps; each step that is not known here is refused by its type name.
+#include <fmt/core.h>
+
+#include "core/error.h"
+#include "data/json_view.h"
+#include "data/tokenizer_spec.h"
+#include "data/utf8.h"
+
+namespace nibble::data {
+namespace {
+
+constexpr int64_t kMaxVocab = int64_t{1} << 24;  // far above any published vocabulary
+
+[[noreturn]] void refuse(const JsonView& view, std::string_view part, std::string_view what) {
+  view.fail(fmt::format("{} '{}' is not supported; supported are byte-level BPE and byte-fallback BPE tokenizers "
+                        "(or put the model's tokenizer.model beside it and remove tokenizer.json)", part, what));
+}
+
+// A pattern is {"String": "..."} or {"Regex": "..."}.
+std::string literal_pattern(const JsonView& view) {
+  const auto pattern = view.at("pattern").find("String");
+  if (!pattern) refuse(view, "a pattern of kind", "Regex");
+  return pattern->text();
+}
+
+void read_normalizer(const JsonView& view, std::vector<NormalizerStep>& steps) {
+  const std::string type = view.at("type").text();
+  if (type == "Sequence") {
+    for (const JsonView& step : view.at("normalizers").items()) read_normalizer(step, steps);
+  } else if (type == "NFC") {
+    steps.push_back({NormalizerStep::Kind::kNfc, "", ""});
+  } else if (type == "Prepend") {
+    steps.push_back({NormalizerStep::Kind::kPrepend, "", view.at("prepend").text()});
+  } else if (type == "Replace") {
+    steps.push_back({NormalizerStep::Kind::kReplace, literal_pattern(view), view.at("content").text()});
+  } else {
+    refuse(view, "the normalizer", type);
+  }
+}
+
+SplitBehavior read_behavior(const JsonView& view) {
+  const std::string name = view.at("behavior").text();
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  refuse(view, "the split behavior", name);
+}
+
+void read_metaspace(const JsonView& view, PreTokenizer& pre, const std::string& path) {
+  if (!pre.splits.empty()) refuse(view, "a step before the pre-tokenizer", "Metaspace");
+  pre.metaspace = true;
+  pre.replacement = view.text_or("replacement", "\xE2\x96\x81");
+  // Files from before prepend_scheme have add_prefix_space.
+  const std::string scheme = view.text_or("prepend_scheme", view.flag_or("add_prefix_space", true) ? "always" : "never");
+  if (scheme == "always") {
+    pre.prepend_scheme = PrependScheme::kAlways;
+  } else if (scheme == "never") {
+    pre.prepend_scheme = PrependScheme::kNever;
+  } else if (scheme == "first") {
+    pre.prepend_scheme = PrependScheme::kFirst;
+  } else {
+    refuse(view, "the prepend_scheme", scheme);
+  }
+  if (view.flag_or("split", true)) {
+    pre.splits.push_back({Regex(escape_regex(pre.replacement), path), SplitBehavior::kMergedWithNext, false});
+  }
+}
+
+// Returns whether ByteLevel was the step.
+bool read_pre_tokenizer(const JsonView& view, PreTokenizer& pre, const std::string& path) {
+  const std::string type = view.at("type").text();
+  if (type == "Sequence") {
+    bool byte_level = false;
+    for (const JsonView& step : view.at("pretokenizers").items()) {
+      if (byte_level) refuse(step, "a pre-tokenizer behind ByteLevel,", step.at("type").text());
+      byte_level = read_pre_tokenizer(step, pre, path);
+    }
+    return byte_level;
+  }
+  if (type == "Split") {
+    const JsonView pattern = view.at("pattern");
+    const auto literal = pattern.find("String");
+    const std::string text = literal ? escape_regex(literal->text()) : pattern.at("Regex").text();
+    pre.splits.push_back({Regex(text, path), read_behavior(view), view.flag_or("invert", false)});
+  } else if (type == "Digits") {
+    // Rust's char::is_numeric is the general category N.
+    const bool individual = view.flag_or("individual_digits", false);
+    pre.splits.push_back({Regex(individual ? R"(\p{N})" : R"(\p{N}+)", path), SplitBehavior::kIsolated, false});
+  } else if (type == "Metaspace") {
+    read_metaspace(view, pre, path);
+  } else if (type == "ByteLevel") {
+    if (view.flag_or("add_prefix_space", true)) {
+      if (!pre.splits.empty()) refuse(view, "a step before the pre-tokenizer", "ByteLevel with add_prefix_space");
+      pre.add_prefix_space = true;
+    }
+    if (view.flag_or("use_regex", true)) {
+      pre.splits.push_back({Regex(kGpt2Pattern, path), SplitBehavior::kIsolated, false});
+    }
+    return true;
+  } else {
+    refuse(view, "the pre-tokenizer", type);
+  }
+  return false;
+}
+
+void read_post_processor(const JsonView& view, TokenizerSpec& spec) {
+  const std::string type = view.at("type").text();
+  if (type == "Sequence") {
+    for (const JsonView& step : view.at("processors").items()) read_post_processor(step, spec);
+  } else if (type == "ByteLevel") {
+    // Trims offsets only.
+  } else if (type == "TemplateProcessing") {
+    bool behind = false;
+    const JsonView specials = view.at("special_tokens");
+    for (const JsonView& piece : view.at("single").items()) {
+      if (const auto special = piece.find("SpecialToken")) {
+        for (const JsonView& id : specials.at(special->at("id").text()).at("ids").items()) {
+          (behind ? spec.suffix : spec.prefix).push_back(static_cast<int32_t>(id.integer(0, kMaxVocab)));
+        }
+      } else {
+        piece.at("Sequence");
+        if (behind) piece.fail("names the text a second time");
+        behind = true;
+      }
+    }
+    if (!behind) view.fail("'single' does not name the text");
+  } else {
+    refuse(view, "the post-processor", type);
+  }
+}
+
+void read_decoder(const JsonView& view, std::vector<DecoderStep>& steps) {
+  using Kind = DecoderStep::Kind;
+  const std::string type = view.at("type").text();
+  DecoderStep step;
+  if (type == "Sequence") {
+    for (const JsonView& part : view.at("decoders").items()) read_decoder(part, steps);
+    return;
+  } else if (type == "ByteLevel") {
+    step.kind = Kind::kByteLevel;
+  } else if (type == "Replace") {
+    step.kind = Kind::kReplace;
+    step.pattern = literal_pattern(view);
+    step.content = view.at("content").text();
+  } else if (type == "ByteFallback") {
+    step.kind = Kind::kByteFallback;
+  } else if (type == "Fuse") {
+    step.kind = Kind::kFuse;
+  } else if (type == "Strip") {
+    step.kind = Kind::kStrip;
+    step.content = view.at("content").text();
+    step.start = view.at("start").integer(0, 1 << 20);
+    step.stop = view.at("stop").integer(0, 1 << 20);
+  } else if (type == "Metaspace") {
+    step.kind = Kind::kMetaspace;
+    step.pattern = view.text_or("replacement", "\xE2\x96\x81");
+    step.strip_first = view.text_or("prepend_scheme", view.flag_or("add_prefix_space", true) ? "always" : "never") != "never";
+  } else {
+    refuse(view, "the decoder", type);
+  }
+  steps.push_back(step);
+}
+
+void read_vocab(const JsonView& model, TokenizerSpec& spec) {
+  for (const auto& [text, view] : model.at("vocab").members()) {
+    const auto id = static_cast<size_t>(view.integer(0, kMaxVocab - 1));
+    if (id >= spec.tokens.size()) spec.tokens.resize(id + 1);
+    spec.tokens[id] = text;
+  }
+}
+
+void read_merges(const JsonView& model, const std::unordered_map<std::string, int32_t>& ids, BpeModel& bpe) {
+  const nlohmann::json& merges = model.at("merges").value();
+  if (!merges.is_array()) model.fail("'merges' must be a list");
+  bpe.merges.reserve(merges.size());
+  uint32_t rank = 0;
+  for (const auto& entry : merges) {
+    std::string left, right;
+    if (entry.is_string()) {
+      const auto text = entry.get<std::string>();
+      const size_t space = text.find(' ');
+      if (space != std::string::npos) left = text.substr(0, space), right = text.substr(space + 1);
+    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+      left = entry[0].get<std::string>(), right = entry[1].get<std::string>();
+    }
+    const auto a = ids.find(left), b = ids.find(right), both = ids.find(left + right);
+    if (a == ids.end() || b == ids.end() || both == ids.end()) {
+      model.fail(fmt::format("merge {} ({}) is not a pair of tokens whose union is a token", rank,
+                             entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    }
+    bpe.merges.insert(a->second, b->second, {rank++, both->second});
+  }
+}
+
+void read_model(const JsonView& model, bool byte_level, TokenizerSpec& spec) {
+  // Old files leave the type out; merges tell.
+  const std::string type = model.text_or("type", model.find("merges") ? "BPE" : "unnamed");
+  if (type != "BPE") refuse(model, "the model", type);
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    if (!model.text_or(key, "").empty()) refuse(model, "BPE with", key);
+  }
+  if (const auto dropout = model.find("dropout"); dropout && dropout->value() != 0) refuse(model, "BPE with", "dropout");
+  read_vocab(model, spec);
+  std::unordered_map<std::string, int32_t> ids;
+  ids.reserve(spec.tokens.size());
+  for (size_t id = 0; id < spec.tokens.size(); ++id) ids.emplace(spec.tokens[id], static_cast<int32_t>(id));
+  spec.bpe.byte_level = byte_level;
+  spec.bpe.ignore_merges = model.flag_or("ignore_merges", false);
+  spec.bpe.byte_fallback = model.flag_or("byte_fallback", false);
+  spec.bpe.fuse_unk = model.flag_or("fuse_unk", false);
+  if (byte_level && spec.bpe.byte_fallback) refuse(model, "byte-level BPE with", "byte_fallback");
+  if (const auto unk = model.find("unk_token")) {
+    const auto found = ids.find(unk->text());
+    if (found == ids.end()) unk->fail("is not in the vocabulary");
+    spec.bpe.unk_id = spec.unk_id = found->second;
+  }
+  read_merges(model, ids, spec.bpe);
+}
+
+}  // namespace
+
+TokenizerSpec read_tokenizer_json(const std::filesystem::path& path) {
+  const nlohmann::json json = parse_json_file(path);
+  TokenizerSpec spec;
+  spec.path = path.string();
+  const JsonView root(json, spec.path);
+  if (const auto normalizer = root.find("normalizer")) read_normalizer(*normalizer, spec.normalizer);
+  bool byte_level = false;
+  if (const auto pre = root.find("pre_tokenizer")) byte_level = read_pre_tokenizer(*pre, spec.pre_tokenizer, spec.path);
+  read_model(root.at("model"), byte_level, spec);
+  if (const auto post = root.find("post_processor")) read_post_processor(*post, spec);
+  if (const auto decoder = root.find("decoder")) read_decoder(*decoder, spec.decoder);
+  if (const auto added = root.find("added_tokens")) {
+    for (const JsonView& view : added->items()) {
+      AddedToken token;
+      token.id = static_cast<int32_t>(view.at("id").integer(0, kMaxVocab - 1));
+      token.content = view.at("content").text();
+      token.special = view.flag_or("special", false);
+      token.lstrip = view.flag_or("lstrip", false);
+      token.rstrip = view.flag_or("rstrip", false);
+      token.single_word = view.flag_or("single_word", false);
+      token.normalized = view.flag_or("normalized", !token.special);
+      place_added_token(spec, token);
+    }
+  }
+  return spec;
+}
+
+}  // namespace nibble::data

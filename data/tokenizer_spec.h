@@ -1,0 +1,68 @@
+// What a tokenizer file says, read and checked, before anything is built from it. tokenizer_json.cpp, gguf_vocab.cpp and
+// hf_folder.cpp fill it; tokenizer.cpp builds the Tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/added_tokens.h"
+#include "data/bpe.h"
+#include "data/normalizer.h"
+#include "data/pre_tokenizer.h"
+
+namespace nibble::data {
+
+struct DecoderStep {
+  enum class Kind : uint8_t { kByteLevel, kReplace, kByteFallback, kFuse, kStrip, kMetaspace } kind = Kind::kFuse;
+  std::string pattern;        // kReplace; kMetaspace: the replacement
+  std::string content;        // kReplace, kStrip
+  int64_t start = 0;          // kStrip: how many at most from the left
+  int64_t stop = 0;           //         and from the right
+  bool strip_first = false;   // kMetaspace: the first token loses its prefix
+};
+
+struct TokenizerSpec {
+  std::string path;                   // the file, for messages
+  std::vector<std::string> tokens;    // by id, as the file writes them; "" where an id is not given
+  std::vector<AddedToken> added;
+  std::vector<NormalizerStep> normalizer;
+  PreTokenizer pre_tokenizer;
+  std::vector<DecoderStep> decoder;
+
+  // BPE
+  BpeModel bpe;
+  // SentencePiece: the serialized model; empty: BPE.
+  std::string sentencepiece_model;
+
+  // What add_special_tokens puts around a text.
+  std::vector<int32_t> prefix;
+  std::vector<int32_t> suffix;
+
+  int32_t bos_id = -1;   // -1: none
+  int32_t eos_id = -1;
+  int32_t pad_id = -1;
+  int32_t unk_id = -1;
+  std::string chat_template;  // Jinja text; "": none
+  std::string hash;           // XXH3-128 of the file, or of what GGUF holds of it
+
+  // The id of a token by its text, added ones first; -1: none. Linear: for loading.
+  int32_t find(std::string_view text) const;
+};
+
+// tokenizer.json of a byte-level or byte-fallback BPE. THROWS FormatError naming what is not supported.
+TokenizerSpec read_tokenizer_json(const std::filesystem::path& path);
+
+// tokenizer.model, a serialized SentencePiece model.
+TokenizerSpec read_sentencepiece_model(const std::filesystem::path& path);
+
+// Adds what lies beside a tokenizer file: special ids, chat template, further added tokens.
+// tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja; all optional.
+void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& spec);
+
+// Gives token `token.id` its place in spec.tokens and spec.added. THROWS FormatError where the id is out of bounds.
+void place_added_token(TokenizerSpec& spec, const AddedToken& token);
+
+}  // namespace nibble::data
