@@ -1,0 +1,16 @@
+// The MLP's activation: silu(gate) * up, forward and backward. dtypes: bf16 or fp32, one for all. Rows may be strided.
+#pragma once
+
+#include "tensor/torch.h"
+
+namespace nibble::nn {
+
+// out = silu(gate) * up. SHAPES gate, up, out [T, F]; out may be gate or up. NUMERICS silu in fp32, rounded to the dtype,
+// then the product, rounded (as transformers). THROWS std::logic_error on other shapes or dtypes.
+void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out);
+
+// Gradients of the two inputs. SHAPES all [T, F]; each of dgate and dup may be any of dout, gate and up, but dgate and dup
+// are two tensors. NUMERICS as LibTorch's autograd rounds. THROWS as swiglu.
+void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, const Tensor& dgate, const Tensor& dup);
+
+}  // namespace nibble::nn
