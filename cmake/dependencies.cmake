@@ -36,5 +36,8 @@ endif()
 # torch_cpu itself needs the CUDA runtime, which it finds beside itself; what else it leaves undefined it never calls.
 add_library(torch_cpu INTERFACE)
 target_include_directories(torch_cpu SYSTEM INTERFACE ${torch_root}/include)
+# LibTorch's headers bring an fmt of their own (12) that hides the system's: units that see LibTorch use it header-only,
+# the others link the system's library. The two have different inline namespaces and so never meet.
+target_compile_definitions(torch_cpu INTERFACE FMT_HEADER_ONLY=1)
 target_link_libraries(torch_cpu INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
 target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
