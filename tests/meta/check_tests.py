@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Every unit has a test, and every test runs and asserts something.
+
+A unit is a .cpp of a layer folder. Its test is any tests/**/*_test.cpp that includes the unit's header, or names it
+in the header comment ("unit: trainer/loop"), which is how a unit without a header of its own is claimed; backends
+(x_cpu.cpp, x_avx512.cpp, x_launch.cpp) count with their stem. trainer/main.cpp and cmd_*.cpp are claimed by a test
+or a script that runs the verb.
+"""
+import re
+
+from project import finish, line_of, project_from_arguments, without_comments
+
+BACKEND = re.compile(r"_(cpu|cuda|launch|avx512|avx2|scalar|simd)$")
+TEST_MACRO = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P)\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.M)
+ASSERTION = re.compile(r"\b(EXPECT_|ASSERT_|ADD_FAILURE|FAIL\s*\(|expect_|check_|assert_|require_)")
+
+
+def test_bodies(code):
+    """(suite, name, offset, text up to the next test) of every test in a file."""
+    matches = list(TEST_MACRO.finditer(code))
+    for match, following in zip(matches, matches[1:] + [None]):
+        yield match.group(1), match.group(2), match.start(), code[match.end():following.start() if following else None]
+
+
+def untested_units(project, tests):
+    texts = {n: project.read(n) for n in tests}
+    scripts = "\n".join(project.read(n) for n in project.files
+                        if n.startswith(("tests/e2e/", "scripts/")) and n.endswith((".py", ".sh", ".cmake")))
+    everything = "\n".join(texts.values())
+    for name in project.sources(endings=(".cpp",)):
+        folder, stem = name.rsplit("/", 1)[0], name.rsplit("/", 1)[1][:-len(".cpp")]
+        stems = {stem, BACKEND.sub("", stem)}
+        if any(f'#include "{folder}/{s}.h"' in everything or f"{folder}/{s}" in everything for s in stems):
+            continue
+        if folder == "trainer" and stem == "main":
+            stems = {"NIBBLE_BINARY"}
+            if "NIBBLE_BINARY" in everything:
+                continue
+        if folder == "trainer" and stem.startswith("cmd_"):
+            verb = stem[len("cmd_"):].replace("_", "-")
+            quoted = rf"[\"' ]{re.escape(verb)}[\"' ]"
+            if re.search(quoted, everything) or re.search(quoted, scripts):
+                continue
+        yield f"{name}: no test includes \"{folder}/{stem}.h\" or names {folder}/{stem}"
+
+
+def broken_tests(project, name):
+    text = project.read(name)
+    code = without_comments(text)
+    for match in re.finditer(r"\bDISABLED_\w+", code):
+        yield f"{name}:{line_of(code, match.start())}: disabled test {match.group(0)}"
+    for match in re.finditer(r"\bGTEST_SKIP\b", code):
+        # A skip is allowed where the machine lacks a device, and there NIBBLE_REQUIRE_GPU turns it into a failure.
+        if "NIBBLE_REQUIRE_GPU" not in code:
+            yield f"{name}:{line_of(code, match.start())}: GTEST_SKIP without NIBBLE_REQUIRE_GPU"
+    for suite, test, offset, body in test_bodies(code):
+        if not ASSERTION.search(body):
+            yield f"{name}:{line_of(code, offset)}: {suite}.{test} asserts nothing"
+    if name.endswith("_test.cpp") and not TEST_MACRO.search(code):
+        yield f"{name}: holds no test"
+
+
+def main():
+    project = project_from_arguments()
+    tests = [n for n in project.files if n.startswith("tests/") and n.endswith("_test.cpp")]
+    findings = [] if tests else ["no test files found below tests/"]
+    for name in tests:
+        findings += broken_tests(project, name)
+    findings += untested_units(project, tests)
+    finish(findings, f"{len(tests)} test files; every unit has one")
+
+
+if __name__ == "__main__":
+    main()
