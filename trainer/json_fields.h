@@ -21,6 +21,11 @@ namespace nibble::trainer {
 
 using OrderedJson = nlohmann::ordered_json;
 
+template <class T>
+inline constexpr bool kIsOptional = false;
+template <class T>
+inline constexpr bool kIsOptional<std::optional<T>> = true;
+
 template <class Struct>
 OrderedJson to_json_object(const Struct& object);
 template <class Struct>
@@ -71,18 +76,13 @@ class JsonFieldReader {
   void operator()(const char* name, T& value, const Notes&...) {
     const auto found = in_.find(name);
     if (found == in_.end()) {
-      if constexpr (is_optional<T>) return value.reset();
+      if constexpr (kIsOptional<T>) return value.reset();
       throw FormatError(fmt::format("'{}' is missing", name), path_);
     }
     read(name, *found, value);
   }
 
  private:
-  template <class T>
-  static constexpr bool is_optional = false;
-  template <class T>
-  static constexpr bool is_optional<std::optional<T>> = true;
-
   [[noreturn]] void refuse(const char* name, const OrderedJson& json, const char* expected) const {
     throw FormatError(fmt::format("'{}' is {}, expected {}", name, json.type_name(), expected), path_);
   }

@@ -1,6 +1,7 @@
 #include "trainer/run_state.h"
 
 #include "core/error.h"
+#include "io/checkpoint.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
@@ -24,6 +25,11 @@ RunState parse_run_state(const std::string& json, const std::string& path) {
                         path);
     }
     last = row.step;
+  }
+  // It will be joined to the run folder's path: nothing but a checkpoint's name may stand here.
+  if (state.best_model_checkpoint && !io::checkpoint_step(*state.best_model_checkpoint)) {
+    throw FormatError(fmt::format("best_model_checkpoint is '{}', expected checkpoint-<step>", *state.best_model_checkpoint),
+                      path);
   }
   return state;
 }

@@ -1,0 +1,108 @@
+#include "trainer/run_folder.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <ctime>
+#include <system_error>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace nibble::trainer {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kLockFile = "run.lock";
+
+std::string utc_now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
+}
+
+void write_all(int fd, const std::string& text, const fs::path& path) {
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::write(fd, text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw IoError("cannot write", path.string(), errno);
+    done += static_cast<size_t>(n);
+  }
+}
+
+// What the lock's holder wrote into it, on one line.
+std::string holder(int fd) {
+  std::array<char, 256> buffer{};
+  const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), 0);
+  std::string text(buffer.data(), n > 0 ? static_cast<size_t>(n) : 0);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  }
+  return text.empty() ? "unknown" : text;
+}
+
+std::string own_identity() {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
+  return fmt::format("pid {}, started {}, on {}\n", ::getpid(), utc_now(), host.data());
+}
+
+int take_lock(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) {
+    throw IoError("cannot create the run's lock; choose an output_dir that you may write to", path.string(), errno);
+  }
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    const int reason = errno;
+    const std::string who = reason == EWOULDBLOCK ? holder(fd) : "";
+    ::close(fd);
+    if (reason == EWOULDBLOCK) {
+      throw IoError(fmt::format("another run is writing here ({}); wait for it, stop it, or choose another output_dir", who),
+                    path.string());
+    }
+    throw IoError("cannot lock the run folder; choose an output_dir on a file system with locks", path.string(), reason);
+  }
+  try {
+    if (::ftruncate(fd, 0) != 0) throw IoError("cannot write", path.string(), errno);
+    write_all(fd, own_identity(), path);
+  } catch (...) {
+    ::close(fd);
+    throw;
+  }
+  return fd;
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const fs::path& path) : path_(path) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) {
+    throw IoError("cannot create output_dir; choose a folder that you may write to", path_.string(), error.value());
+  }
+  lock_fd_ = take_lock(path_ / kLockFile);
+  log_fd_ = ::open(log_path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (log_fd_ < 0) {
+    const int reason = errno;
+    ::close(lock_fd_);
+    throw IoError("cannot write the run's log", log_path().string(), reason);
+  }
+}
+
+RunFolder::~RunFolder() {
+  // The file stays: to delete it would let two later runs lock two different files of one name.
+  ::close(log_fd_);
+  ::close(lock_fd_);
+}
+
+void RunFolder::write_config(const std::string& yaml) { write_text_atomic(config_path(), yaml); }
+
+void RunFolder::log(const std::string& text) { write_all(log_fd_, fmt::format("{} {}\n", utc_now(), text), log_path()); }
+
+}  // namespace nibble::trainer
