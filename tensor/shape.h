@@ -18,7 +18,8 @@ inline void expect_shape(const Tensor& t, std::initializer_list<int64_t> shape, 
   int64_t axis = 0;
   for (int64_t n : shape) {
     if (!same) break;
-    same = n < 0 || t.size(axis++) == n;
+    same = n < 0 || t.size(axis) == n;
+    ++axis;
   }
   if (!same) {
     throw std::logic_error(fmt::format("{} has shape [{}], expected [{}]", name, fmt::join(t.sizes().vec(), ","),

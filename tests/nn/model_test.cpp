@@ -21,6 +21,8 @@ struct Case {
   TinyModelOptions options;
 };
 
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
 std::vector<Case> cases() {
   TinyModelOptions qk, bias, window, quantized, wide;
   qk.qk_norm = true;
