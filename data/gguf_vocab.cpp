@@ -65,7 +65,7 @@ const std::vector<PreKind>& pre_kinds() {
 }
 
 const PreKind& find_pre_kind(const GgufVocab& vocab) {
-  const std::string_view wanted = vocab.pre.empty() ? "default" : vocab.pre;
+  const std::string wanted = vocab.pre.empty() ? "default" : vocab.pre;
   for (const PreKind& kind : pre_kinds()) {
     for (const char* name : kind.names) {
       if (wanted == name) return kind;
