@@ -117,7 +117,7 @@ void attention_decode(const Tensor& q, const Tensor& k_cache, const Tensor& v_ca
   const at::ScalarType dtype = expect_elements(q, "q");
   expect_attention(shape, dtype);
   expect_heads(q, 1, shape.Hq, shape.D, dtype, "q");
-  expect_heads(k_cache, -1, shape.Hkv, shape.D, dtype, "k_cache");
+  expect_heads(k_cache, k_cache.size(0), shape.Hkv, shape.D, dtype, "k_cache");
   expect_heads(v_cache, k_cache.size(0), shape.Hkv, shape.D, dtype, "v_cache");
   expect_heads(out, 1, shape.Hq, shape.D, dtype, "out");
   if (k_cache.size(0) == 0) throw std::logic_error("attention_decode: the cache holds no key");
