@@ -22,6 +22,17 @@ struct Outputs {
   Tensor out, lse, dq, dk, dv;
 };
 
+// LibTorch's thread count while it lives. Sweeps over small problems run on one.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
+  ThreadScope(const ThreadScope&) = delete;
+  ~ThreadScope() { at::set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
 AttentionShape shape_of(int64_t hq, int64_t hkv, int64_t d, int64_t window = 0) {
   return {hq, hkv, d, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))), window};
 }
@@ -109,6 +120,7 @@ bool same(const Outputs& a, const Outputs& b) {
 }
 
 TEST(Attention, Bfloat16MatchesTheCompositionAtEveryLength) {
+  const ThreadScope threads(1);
   const AttentionShape s = shape_of(2, 1, 32);
   const Inputs in = random_inputs(130, s, at::kBFloat16);
   for (int64_t tokens = 1; tokens <= 130; ++tokens) {
@@ -118,6 +130,7 @@ TEST(Attention, Bfloat16MatchesTheCompositionAtEveryLength) {
 }
 
 TEST(Attention, Bfloat16MatchesTheCompositionForEveryHeadWidth) {
+  const ThreadScope threads(1);
   for (int64_t width : {16, 48, 64, 80, 96, 112, 128, 144, 192, 256, 20, 272}) {
     const AttentionShape s = shape_of(2, 1, width);
     expect_bf16_quality(random_inputs(197, s, at::kBFloat16), {0, 197}, s);
@@ -125,6 +138,7 @@ TEST(Attention, Bfloat16MatchesTheCompositionForEveryHeadWidth) {
 }
 
 TEST(Attention, GroupsOfQueryHeadsShareKeys) {
+  const ThreadScope threads(1);
   for (const auto& [hq, hkv] : {std::pair<int64_t, int64_t>{1, 1}, {9, 3}, {8, 1}, {3, 3}, {7, 1}}) {
     const AttentionShape s = shape_of(hq, hkv, 64);
     expect_bf16_quality(random_inputs(150, s, at::kBFloat16), {0, 70, 150}, s);
@@ -133,6 +147,7 @@ TEST(Attention, GroupsOfQueryHeadsShareKeys) {
 }
 
 TEST(Attention, WindowHidesOldKeys) {
+  const ThreadScope threads(1);
   for (int64_t window : {1, 2, 5, 16, 48, 63, 64, 65, 100, 128, 299, 300, 1000}) {
     const AttentionShape s = shape_of(2, 1, 16, window);
     expect_bf16_quality(random_inputs(300, s, at::kBFloat16), {0, 300}, s);
@@ -141,6 +156,7 @@ TEST(Attention, WindowHidesOldKeys) {
 }
 
 TEST(Attention, Fp32MatchesTheCompositionAtOddLengths) {
+  const ThreadScope threads(1);
   const AttentionShape s = shape_of(4, 2, 24);
   for (int64_t tokens : {1, 2, 3, 7, 31, 127, 128, 129, 130, 257}) {
     expect_fp32_quality(random_inputs(tokens, s, at::kFloat), {0, static_cast<int32_t>(tokens)}, s);
@@ -149,6 +165,7 @@ TEST(Attention, Fp32MatchesTheCompositionAtOddLengths) {
 
 // Gradient of sum(out * dout) by central differences in fp64 input.
 TEST(Attention, GradientsEqualFiniteDifferences) {
+  const ThreadScope threads(1);
   const AttentionShape s = shape_of(2, 1, 4, 3);
   const std::vector<int32_t> starts{0, 2, 7};
   Inputs in = random_inputs(7, s, at::kDouble);
@@ -191,19 +208,17 @@ TEST(Attention, DocumentsDoNotSeeTheirNeighbours) {
 }
 
 TEST(Attention, DoesNotDependOnTheNumberOfThreads) {
-  const int before = at::get_num_threads();
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
     // 2 documents x 2 key heads: whole groups are tasks with one thread, single heads with more.
     const AttentionShape s = shape_of(6, 2, 64, 200);
     const Inputs in = random_inputs(450, s, dtype);
-    at::set_num_threads(1);
-    const Outputs one = run(in, {0, 130, 450}, s);
-    for (int threads : {2, 3, 5}) {
-      at::set_num_threads(threads);
-      EXPECT_TRUE(same(one, run(in, {0, 130, 450}, s))) << threads << " threads, " << c10::toString(dtype);
-    }
+    const auto with_threads = [&](int threads) {
+      const ThreadScope scope(threads);
+      return run(in, {0, 130, 450}, s);
+    };
+    const Outputs one = with_threads(1);
+    for (int threads : {2, 3, 5}) EXPECT_TRUE(same(one, with_threads(threads))) << threads << " threads, " << c10::toString(dtype);
   }
-  at::set_num_threads(before);
 }
 
 TEST(Attention, AcceptsViewsOfAFusedProjection) {
@@ -241,6 +256,7 @@ TEST(Attention, SurvivesLargeScores) {
 }
 
 TEST(AttentionDecode, EqualsTheLastRowOfForward) {
+  const ThreadScope threads(1);
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
     for (const auto& [tokens, window] : {std::pair<int64_t, int64_t>{1, 0}, {2, 0}, {67, 0}, {67, 10}, {67, 67}, {300, 128}}) {
       const AttentionShape s = shape_of(6, 2, 40, window);
