@@ -10,7 +10,7 @@ target_link_options(nibble PRIVATE -Wl,--disable-new-dtags)
 
 install(TARGETS nibble RUNTIME_DEPENDENCY_SET nibble_libraries RUNTIME DESTINATION bin)
 install(RUNTIME_DEPENDENCY_SET nibble_libraries
-        PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s)\\.so" "^ld-linux"
+        PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|util|pthread|stdc\\+\\+|gcc_s)\\.so" "^ld-linux"
         DIRECTORIES ${TORCH_LIB_DIR}
         LIBRARY DESTINATION lib)
 install(DIRECTORY configs/ DESTINATION share/nibble/configs)
