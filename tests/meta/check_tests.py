@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Every unit has a test, and every test runs and asserts something.
 
-A unit is a .cpp of a layer folder. Its test is any tests/**/*_test.cpp that includes the unit's header, or names it
-in the header comment ("unit: trainer/loop"), which is how a unit without a header of its own is claimed; backends
-(x_cpu.cpp, x_avx512.cpp, x_launch.cpp) count with their stem. trainer/main.cpp and cmd_*.cpp are claimed by a test
-or a script that runs the verb.
+A unit is a .cpp of a layer folder. Its test is any tests/**/*_test.cpp that includes the unit's header or names the unit
+in its header comment ("unit: trainer/loop"). A backend (x_cpu.cpp, x_avx512.cpp) counts with x, and a .cpp without a
+header of its own with the unit whose name its own continues (nfc_combining with nfc). trainer/main.cpp and cmd_*.cpp are
+tested by running the binary: a test or an end-to-end script names the verb.
 """
 import re
 
@@ -22,25 +22,33 @@ def test_bodies(code):
         yield match.group(1), match.group(2), match.start(), code[match.end():following.start() if following else None]
 
 
-def untested_units(project, tests):
-    texts = {n: project.read(n) for n in tests}
-    scripts = "\n".join(project.read(n) for n in project.files
-                        if n.startswith(("tests/e2e/", "scripts/")) and n.endswith((".py", ".sh", ".cmake")))
-    everything = "\n".join(texts.values())
+def names_of_unit(project, folder, stem):
+    """The stems under which a .cpp may be tested, itself first."""
+    names = [stem]
+    while f"{folder}/{names[-1]}.h" not in project.files and "_" in names[-1]:
+        names.append(names[-1].rsplit("_", 1)[0])
+    if BACKEND.search(names[-1]):
+        names.append(BACKEND.sub("", names[-1]))
+    return names
+
+
+def is_run_as_program(stem, tests, scripts):
+    if stem == "main":
+        return "NIBBLE_BINARY" in tests
+    verb = re.escape(stem[len("cmd_"):].replace("_", "-"))
+    return stem.startswith("cmd_") and bool(re.search(rf"[\"' ]{verb}[\"' ]", tests) or
+                                            re.search(rf"[\"' ]{verb}[\"' ]", scripts))
+
+
+def untested_units(project, test_names):
+    tests = "\n".join(project.read(n) for n in test_names)
+    scripts = "\n".join(project.read(n) for n in project.files if n.startswith("tests/e2e/") and n.endswith(".py"))
     for name in project.sources(endings=(".cpp",)):
-        folder, stem = name.rsplit("/", 1)[0], name.rsplit("/", 1)[1][:-len(".cpp")]
-        stems = {stem, BACKEND.sub("", stem)}
-        if any(f'#include "{folder}/{s}.h"' in everything or f"{folder}/{s}" in everything for s in stems):
+        folder, stem = name[:-len(".cpp")].rsplit("/", 1)
+        if any(re.search(rf"\b{folder}/{n}\b(?!_)", tests) for n in names_of_unit(project, folder, stem)):
             continue
-        if folder == "trainer" and stem == "main":
-            stems = {"NIBBLE_BINARY"}
-            if "NIBBLE_BINARY" in everything:
-                continue
-        if folder == "trainer" and stem.startswith("cmd_"):
-            verb = stem[len("cmd_"):].replace("_", "-")
-            quoted = rf"[\"' ]{re.escape(verb)}[\"' ]"
-            if re.search(quoted, everything) or re.search(quoted, scripts):
-                continue
+        if folder == "trainer" and is_run_as_program(stem, tests, scripts):
+            continue
         yield f"{name}: no test includes \"{folder}/{stem}.h\" or names {folder}/{stem}"
 
 
