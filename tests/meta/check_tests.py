@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Every unit has a test, and every test runs and asserts something.
 
-A unit is a .cpp of a layer folder. Its test is any tests/**/*_test.cpp that includes the unit's header or names the unit
-in its header comment ("unit: trainer/loop"). A backend (x_cpu.cpp, x_avx512.cpp) counts with x, and a .cpp without a
+A unit is a .cpp of a layer folder. Its test is any tests/**/*_test.cpp that includes the unit's header (itself or through
+a header of tests/) or, where it is reached through another's interface, names it in its header comment ("Units: data/bpe"). A backend (x_cpu.cpp, x_avx512.cpp) counts with x, and a .cpp without a
 header of its own with the unit whose name its own continues (nfc_combining with nfc). trainer/main.cpp and cmd_*.cpp are
 tested by running the binary: a test or an end-to-end script names the verb.
 """
@@ -41,7 +41,8 @@ def is_run_as_program(stem, tests, scripts):
 
 
 def untested_units(project, test_names):
-    tests = "\n".join(project.read(n) for n in test_names)
+    support = [n for n in project.files if n.startswith("tests/") and n.endswith(".h")]
+    tests = "\n".join(project.read(n) for n in test_names + support)
     scripts = "\n".join(project.read(n) for n in project.files if n.startswith("tests/e2e/") and n.endswith(".py"))
     for name in project.sources(endings=(".cpp",)):
         folder, stem = name[:-len(".cpp")].rsplit("/", 1)
