@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "nn/cross_entropy_math.h"
 #include "nn/vectorize.h"
 
 namespace nibble::nn {

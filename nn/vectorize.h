@@ -1,21 +1,10 @@
-// What the element-wise CPU loops share: one function compiled for several instruction sets, and elements of a row read
-// and written as fp32.
-//
-// The loops are plain C++ over independent lanes. The compiler makes a version for each instruction set and the loader
-// picks one (target_clones). No version may contract a*b+c, so all of them give the same bits.
+// What the element-wise CPU loops share: elements of a row read and written as fp32, and lanes of a reduction.
 #pragma once
 
 #include <cstdint>
 
-#include "nn/cross_entropy_math.h"
-
-// The address sanitizer's start-up runs before the loader could pick a version.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define NIBBLE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define NIBBLE_CLONES
-#endif
-#define NIBBLE_INLINE inline __attribute__((always_inline))
+#include "core/bf16.h"
+#include "core/vectorize.h"
 
 namespace nibble::nn {
 
@@ -37,10 +26,14 @@ NIBBLE_INLINE float round_to(float value) {
   }
 }
 
+// By halves: as independent as the lanes, so short rows do not wait for a chain of additions.
 NIBBLE_INLINE double sum_lanes(const float (&lanes)[kRowLanes]) {
-  double sum = 0.0;
-  for (float lane : lanes) sum += lane;
-  return sum;
+  double wide[kRowLanes];
+  for (int64_t l = 0; l < kRowLanes; ++l) wide[l] = lanes[l];
+  for (int64_t half = kRowLanes / 2; half > 0; half /= 2) {
+    for (int64_t l = 0; l < half; ++l) wide[l] += wide[l + half];
+  }
+  return wide[0];
 }
 
 }  // namespace nibble::nn

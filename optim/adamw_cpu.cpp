@@ -1,5 +1,7 @@
 #include "optim/adamw_cpu.h"
 
+#include "core/bf16.h"
+
 #include <cstring>
 
 namespace nibble::optim {
@@ -17,7 +19,7 @@ namespace {
     for (int64_t i = 0; i < span.n; ++i) {
       const float updated = adamw_element(s, gradient[i], master[i], m[i], v[i]);
       master[i] = updated;
-      parameter[i] = round_to_bf16(updated);
+      parameter[i] = float_to_bf16(updated);
     }
   } else {
     float* __restrict parameter = span.parameter_fp32;
@@ -80,7 +82,7 @@ void adamw_round_cpu(const AdamWSpan& span) {
     std::memcpy(span.parameter_fp32, span.master, static_cast<size_t>(span.n) * sizeof(float));
     return;
   }
-  for (int64_t i = 0; i < span.n; ++i) span.parameter_bf16[i] = round_to_bf16(span.master[i]);
+  for (int64_t i = 0; i < span.n; ++i) span.parameter_bf16[i] = float_to_bf16(span.master[i]);
 }
 
 }  // namespace nibble::optim

@@ -45,12 +45,4 @@ inline float adamw_element(const AdamWScalars& s, float gradient, float master, 
   return decayed + s.minus_step_size * m / denominator;
 }
 
-// fp32 to bf16 bits, to nearest with ties to even. NaN becomes a quiet NaN of the same sign.
-inline uint16_t round_to_bf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-  const uint32_t quiet_nan = bits >> 16 | 0x40u;
-  return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? quiet_nan : rounded);
-}
-
 }  // namespace nibble::optim

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/bf16.h"
 #include "nn/cross_entropy_math.h"
 #include "tests/support/tiny_model.h"
 

@@ -1,3 +1,4 @@
+#include "core/bf16.h"
 #include "optim/adamw_cpu.h"
 
 #include <gtest/gtest.h>
@@ -84,7 +85,7 @@ TEST(RoundToBf16, EqualsTorchAroundEveryTie) {
   for (uint32_t high = 0; high < 0x10000; high += 7) {
     for (const uint32_t low : {0x0000u, 0x0001u, 0x7FFFu, 0x8000u, 0x8001u, 0xFFFFu}) {
       const auto value = std::bit_cast<float>(high << 16 | low);
-      const uint16_t rounded = round_to_bf16(value);
+      const uint16_t rounded = float_to_bf16(value);
       if (std::isnan(value)) {
         EXPECT_TRUE(std::isnan(std::bit_cast<float>(uint32_t{rounded} << 16)));
       } else {
@@ -92,9 +93,9 @@ TEST(RoundToBf16, EqualsTorchAroundEveryTie) {
       }
     }
   }
-  EXPECT_EQ(round_to_bf16(std::numeric_limits<float>::infinity()), 0x7F80);
-  EXPECT_EQ(round_to_bf16(std::numeric_limits<float>::max()), 0x7F80);  // rounds up to infinity
-  EXPECT_EQ(round_to_bf16(-0.0f), 0x8000);
+  EXPECT_EQ(float_to_bf16(std::numeric_limits<float>::infinity()), 0x7F80);
+  EXPECT_EQ(float_to_bf16(std::numeric_limits<float>::max()), 0x7F80);  // rounds up to infinity
+  EXPECT_EQ(float_to_bf16(-0.0f), 0x8000);
 }
 
 }  // namespace
