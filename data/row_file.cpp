@@ -81,7 +81,10 @@ void RowFile::split_array(std::string_view text, int64_t line) {
   for (bool first = true;; first = false) {
     skip_space();
     if (at == text.size()) throw cut_off();
-    if (first && text[at] == ']') break;
+    if (first && text[at] == ']') {
+      ++at;
+      break;
+    }
     const size_t begin = at;
     const int64_t begin_line = line;
     int64_t depth = 0;

@@ -29,6 +29,10 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
     out.text.append(chat.default_system).append(kTurnEnd).append("\n");
   }
   for (const Message& message : messages) {
+    if (!chat.any_role && message.role != "system" && message.role != "user" && message.role != "assistant") {
+      throw DataError(fmt::format("the model's own template treats messages of role '{}' in a way that is not known here; leave "
+                                  "such rows out, or set chat_template_path: chatml", message.role));
+    }
     header(message.role);
     const uint32_t begin = size_of(out.text);
     out.text.append(message.content).append(kTurnEnd);
@@ -86,7 +90,9 @@ std::optional<Template> recognize_template(std::string_view jinja) {
   if (!has(kTurnBegin) || !has(kTurnEnd) || has("<think>") || has("<|im_sep|>") || !has("'<|im_start|>' + message")) {
     return std::nullopt;
   }
-  Template chat{ChatTemplate::kChatml, "", "", std::string(kTurnEnd)};
+  Template chat;
+  chat.end_of_turn = kTurnEnd;
+  chat.any_role = !has("tool_response");
   // A default system prompt is a literal between the header and the end of the turn, without an expression in it. The
   // line break is written as such or as \n.
   for (const std::string_view header : {std::string_view("<|im_start|>system\n"), std::string_view("<|im_start|>system\\n")}) {
@@ -115,9 +121,10 @@ Template choose_template(std::optional<ChatTemplate> choice, const Tokenizer& to
     case ChatTemplate::kChatml:
       require_token(tokenizer, kTurnBegin, "chatml");
       require_token(tokenizer, kTurnEnd, "chatml");
-      return {ChatTemplate::kChatml, "", "", std::string(kTurnEnd)};
+      return {ChatTemplate::kChatml, "", "", true, std::string(kTurnEnd)};
     case ChatTemplate::kAlpaca:
-      return {ChatTemplate::kAlpaca, "", tokenizer.adds_bos() ? tokenizer.token(tokenizer.bos_id()) : "", eos_text(tokenizer)};
+      return {ChatTemplate::kAlpaca, "", tokenizer.adds_bos() ? tokenizer.token(tokenizer.bos_id()) : "", false,
+              eos_text(tokenizer)};
   }
   throw std::logic_error("unknown chat template");
 }

@@ -35,6 +35,7 @@ struct Template {
   ChatTemplate kind = ChatTemplate::kChatml;
   std::string default_system;  // chatml: put in front where a conversation does not begin with a system message; "": none
   std::string bos;             // alpaca: in front of everything
+  bool any_role = true;        // chatml: false where the model's own template treats tool messages in a way of its own
   std::string end_of_turn;     // chatml: "<|im_end|>"; alpaca: the tokenizer's EOS
 };
 
@@ -46,7 +47,8 @@ Template choose_template(std::optional<ChatTemplate> choice, const Tokenizer& to
 std::optional<Template> recognize_template(std::string_view jinja);
 
 // add_generation_prompt: ends with the header of an answer.
-// THROWS DataError where the template has no place for a role (alpaca: system elsewhere than in front, tool).
+// THROWS DataError where the template has no place for a role (alpaca: system elsewhere than in front, tool; a
+// recognized template: tool where the original wraps it).
 Rendering render(const Template& chat, std::span<const Message> messages, bool add_generation_prompt);
 
 // One row of the alpaca schema as messages of this template. Under alpaca the wording is Stanford's, in two forms (with

@@ -19,7 +19,9 @@ std::pair<int, int> check_renderings(const std::string& name, const Template& ch
     std::vector<Message> messages;
     for (const json& message : expected["messages"]) messages.push_back({message["role"], message["content"]});
     const bool prompt = expected["add_generation_prompt"].get<bool>();
-    if (expected.contains("error")) {
+    // Qwen's template leaves a message of an unknown role out without a word; such a conversation is refused here.
+    const bool left_out = !chat.any_role && conversation == "unknown_role";
+    if (expected.contains("error") || left_out) {
       EXPECT_THROW(render(chat, messages, prompt), DataError);
       ++refused;
       continue;
@@ -42,12 +44,12 @@ TEST(TemplateGolden, ChatmlFamilyRendersAsTheModelsOwnTemplate) {
   for (const char* name : {"smollm2", "chatml", "qwen2.5"}) {
     const auto chat = recognize_template(golden_jinja(name));
     ASSERT_TRUE(chat.has_value()) << name;
-    EXPECT_EQ(check_renderings(name, *chat), std::pair(20, 0));
+    EXPECT_EQ(check_renderings(name, *chat), std::string(name) == "qwen2.5" ? std::pair(19, 1) : std::pair(20, 0)) << name;
   }
 }
 
 TEST(TemplateGolden, AlpacaRendersAsDocumented) {
-  const Template chat{ChatTemplate::kAlpaca, "", "", "</s>"};
+  const Template chat{ChatTemplate::kAlpaca, "", "", false, "</s>"};
   EXPECT_EQ(check_renderings("alpaca", chat), std::pair(18, 2));
 }
 
