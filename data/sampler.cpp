@@ -56,6 +56,10 @@ Batch BatchStream::next() {
 
 int64_t BatchStream::batches_per_epoch() const { return (dataset_->rows() + rows_per_batch_ - 1) / rows_per_batch_; }
 
+int64_t BatchStream::batches_left_in_epoch() const {
+  return (dataset_->rows() - cursor_.row + rows_per_batch_ - 1) / rows_per_batch_;
+}
+
 void BatchStream::seek(Cursor cursor) {
   if (cursor.epoch < 0 || cursor.row < 0 || cursor.row >= dataset_->rows()) {
     throw DataError(fmt::format("the saved position (epoch {}, row {}) does not lie in this dataset of {} rows: the data changed "

@@ -29,6 +29,7 @@ class BatchStream {
   Batch next();
 
   int64_t batches_per_epoch() const;
+  int64_t batches_left_in_epoch() const;  // of the epoch that the next batch belongs to
   Cursor cursor() const { return cursor_; }
   // THROWS DataError where the cursor does not lie in this dataset.
   void seek(Cursor cursor);
