@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nn/cross_entropy_math.h"
 #include "nn/vectorize.h"
 
 namespace nibble::nn {

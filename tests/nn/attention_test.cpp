@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "nn/attention_avx512.h"
+#include "nn/attention_composed.h"
 #include "tests/support/tiny_model.h"
 
 namespace nibble::nn {
@@ -126,6 +126,26 @@ TEST(Attention, Bfloat16MatchesTheCompositionAtEveryLength) {
   for (int64_t tokens = 1; tokens <= 130; ++tokens) {
     const auto last = [&](const Tensor& t) { return t.narrow(0, 130 - tokens, tokens); };
     expect_bf16_quality({last(in.q), last(in.k), last(in.v), last(in.dout)}, {0, static_cast<int32_t>(tokens)}, s);
+  }
+}
+
+// What machines without AVX512_BF16 run, on shapes that the fast kernels would take.
+TEST(AttentionComposed, Bfloat16IsAsGoodAsThePlainComposition) {
+  const ThreadScope threads(1);
+  for (int64_t window : {0, 40}) {
+    const AttentionShape s = shape_of(4, 2, 64, window);
+    const std::vector<int32_t> starts{0, 150};
+    const Inputs in = random_inputs(150, s, at::kBFloat16);
+    const Tensor out = at::empty_like(in.q), lse = at::empty({4, 150}, at::kFloat);
+    const Tensor dq = at::empty_like(in.q), dk = at::empty_like(in.k), dv = at::empty_like(in.v);
+    attention_forward_composed(in.q, in.k, in.v, s, out, lse);
+    attention_backward_composed(in.dout, in.q, in.k, in.v, out, lse, s, dq, dk, dv);
+    const Outputs plain = compose(in, starts, s, at::kBFloat16), exact = compose(in, starts, s, at::kDouble);
+    EXPECT_LE(rms_error(out, exact.out), 2 * rms_error(plain.out, exact.out));
+    EXPECT_LE(rms_error(dq, exact.dq), 2 * rms_error(plain.dq, exact.dq));
+    EXPECT_LE(rms_error(dk, exact.dk), 2 * rms_error(plain.dk, exact.dk));
+    EXPECT_LE(rms_error(dv, exact.dv), 2 * rms_error(plain.dv, exact.dv));
+    EXPECT_LT(max_error(lse, exact.lse), 1e-4);  // policy (b): 150 + 64 terms of size up to 10
   }
 }
 

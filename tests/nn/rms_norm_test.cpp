@@ -53,7 +53,7 @@ TEST_P(Widths, Fp32EqualsTheCompositionInDouble) {
   EXPECT_LT((dx - exact_dx).abs().max().item<double>(), bound * (1.0 + 3 * size));
 }
 
-TEST_P(Widths, Bfloat16ForwardIsTheCompositionBitForBit) {
+TEST_P(Widths, Bfloat16ForwardRoundsAsTheComposition) {
   const Problem p = problem(9, GetParam(), at::kBFloat16);
   Tensor y = at::empty_like(p.x), rstd = at::empty({9}, at::kFloat);
   rms_norm(p.x, p.weight, kEps, y, rstd);
