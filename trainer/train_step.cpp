@@ -17,7 +17,8 @@ int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation
   return (batches_per_epoch + gradient_accumulation_steps - 1) / gradient_accumulation_steps;
 }
 
-std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, int64_t step, double learning_rate) {
+std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, const RunState& state,
+                                     double learning_rate) {
   const auto start = std::chrono::steady_clock::now();
   const data::Cursor position = parts.batches.cursor();
   nn::zero_gradients(parts.model);
@@ -31,23 +32,24 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
       return std::nullopt;
     }
     const data::Batch batch = parts.batches.next();
-    pass.dropout = {true, options.seed, static_cast<uint64_t>(step * options.gradient_accumulation_steps + m)};
+    pass.dropout = {true, options.seed, static_cast<uint64_t>(state.micro_step + m)};
     const nn::LossSum part = parts.pass.forward_backward(token_batch(batch), pass);
     loss.nll += part.nll;
     loss.tokens += part.tokens;
     report.tokens += batch.tokens();
   }
+  report.micro_batches = micro_batches;
+  report.nll = loss.nll;
   report.trained_tokens = loss.tokens;
-  report.loss = loss.nll / static_cast<double>(loss.tokens);
 
   std::vector<Tensor> gradients;
   for (const optim::ParamRef& p : parts.optimizer.params()) gradients.push_back(p.grad);
   const optim::ClippedGradient clipped = optim::clip(gradients, loss.tokens, options.max_grad_norm);
   report.grad_norm = clipped.grad_norm;
-  if (!std::isfinite(report.loss) || !clipped.finite()) {
+  if (!std::isfinite(report.loss()) || !clipped.finite()) {
     throw RunError(fmt::format("step {}: loss {} and gradient norm {} are not finite; nothing was updated. Lower "
                                "learning_rate, or continue from an earlier checkpoint with `nibble resume --from`",
-                               step + 1, report.loss, report.grad_norm));
+                               state.global_step + 1, report.loss(), report.grad_norm));
   }
   parts.optimizer.step(learning_rate, clipped.scale);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -9,16 +9,20 @@
 #include "data/sampler.h"
 #include "nn/model.h"
 #include "optim/adamw.h"
+#include "trainer/run_state.h"
 #include "trainer/stop_request.h"
 
 namespace nibble::trainer {
 
 struct StepReport {
-  double loss = 0.0;            // mean over the trained tokens, nats
+  double nll = 0.0;             // sum over the trained tokens, nats
   double grad_norm = 0.0;       // before clipping
   int64_t tokens = 0;           // all tokens of the step; there is no padding
   int64_t trained_tokens = 0;
+  int64_t micro_batches = 0;
   double seconds = 0.0;
+
+  double loss() const { return nll / static_cast<double>(trained_tokens); }
 };
 
 struct StepOptions {
@@ -40,9 +44,10 @@ struct StepParts {
 // Optimizer steps of one pass over the data: the last step of an epoch takes the micro-batches that are left.
 int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation_steps);
 
-// Makes step number `step` (from 0) with this learning rate. nullopt: a stop was requested; the data position is back at
+// Makes the step that follows `state` with this learning rate; the state itself is the caller's to move on. nullopt: a stop was requested; the data position is back at
 // the step's start and neither adapter nor optimizer has changed.
 // THROWS RunError where the loss or the gradient is not finite; nothing was updated.
-std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, int64_t step, double learning_rate);
+std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, const RunState& state,
+                                     double learning_rate);
 
 }  // namespace nibble::trainer

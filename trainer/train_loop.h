@@ -1,0 +1,43 @@
+// The loop over optimizer steps: log, evaluate and save on their schedules, stop when asked.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+
+#include "optim/schedule.h"
+#include "trainer/progress.h"
+#include "trainer/train_step.h"
+
+namespace nibble::trainer {
+
+struct LoopSchedule {
+  int64_t logging_steps = 1;
+  int64_t eval_steps = 0;       // 0: never while training
+  bool eval_at_epoch_end = false;
+  int64_t save_steps = 0;       // 0: only at the end
+  double learning_rate = 0.0;   // the peak
+  optim::ScheduleConfig curve;
+};
+
+// What the loop asks of its surroundings.
+struct LoopHooks {
+  std::function<double()> evaluate;                  // -> mean loss, nats
+  std::function<void(const RunState&)> save;         // a checkpoint of this state
+  std::function<void(const MetricsRow&)> log;        // one row
+  Progress* progress = nullptr;
+};
+
+struct LoopResult {
+  bool interrupted = false;
+  std::optional<double> last_eval_loss;
+  std::vector<double> step_tokens_per_s;
+  double first_step_done_s = 0.0;   // on the clock of `now`
+};
+
+// Runs from state.global_step to state.max_steps and keeps `state` current. A run always ends with a checkpoint.
+// `now` is a steady clock in seconds since the process started.
+LoopResult train_loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
+                      const std::function<double()>& now, RunState& state);
+
+}  // namespace nibble::trainer
