@@ -12,8 +12,11 @@ enum class Schedule : uint8_t { kLinear, kCosine, kConstant, kConstantWithWarmup
 enum class Optim : uint8_t { kAdamwTorch };                             // optim: adamw_torch
 enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer };         // recompute
 enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
-enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // chat_template_path names of built-in templates
+enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
+enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own
 enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device
+enum class EvalStrategy : uint8_t { kNo, kSteps, kEpoch };              // eval_strategy
+enum class ReportTo : uint8_t { kNone };                                // report_to
 
 }  // namespace nibble

@@ -1,0 +1,89 @@
+#include "schema/aliases.h"
+
+#include <array>
+
+namespace nibble::schema {
+namespace {
+
+constexpr auto kAliases = std::to_array<Alias>({
+    // axolotl
+    {"base_model", "model_name_or_path"},
+    {"sequence_len", "max_length"},
+    {"sample_packing", "packing"},
+    {"micro_batch_size", "per_device_train_batch_size"},
+    {"eval_batch_size", "per_device_eval_batch_size"},
+    {"num_epochs", "num_train_epochs"},
+    {"lr_scheduler", "lr_scheduler_type"},
+    {"optimizer", "optim"},
+    {"lora_target_linear", "lora_target_modules", Translate::kTrueIsAllLinear},
+    {"peft_use_rslora", "use_rslora"},
+    {"lora_model_dir", "adapter_name_or_path"},
+    {"train_on_inputs", "assistant_only_loss", Translate::kNot},
+    {"excess_length_strategy", "truncation"},
+    {"chat_template", "chat_template_path"},
+    {"val_set_size", "validation_split_ratio"},
+    {"auto_resume_from_checkpoints", "resume_from_checkpoint"},
+    {"bf16", "bnb_4bit_compute_dtype", Translate::kTrueIsBf16},
+    // LLaMA-Factory
+    {"quantization_bit", "load_in_4bit", Translate::kFourBits},
+    {"quantization_type", "bnb_4bit_quant_type"},
+    {"double_quantization", "bnb_4bit_use_double_quant"},
+    {"lora_rank", "lora_r"},
+    {"lora_target", "lora_target_modules", Translate::kAllIsAllLinear},
+    {"cutoff_len", "max_length"},
+    {"neat_packing", "packing"},
+    {"template", "chat_template_path"},
+    {"train_on_prompt", "assistant_only_loss", Translate::kNot},
+    {"val_size", "validation_split_ratio"},
+    {"disable_gradient_checkpointing", "recompute", Translate::kTrueIsNone},
+    // Unsloth
+    {"model", "model_name_or_path"},
+    {"model_name", "model_name_or_path"},
+    {"max_seq_length", "max_length"},
+    {"target_modules", "lora_target_modules", Translate::kAllIsAllLinear},
+    {"batch_size", "per_device_train_batch_size"},
+    {"train_on_completions", "assistant_only_loss"},
+    {"random_seed", "seed"},
+    // TRL, Hugging Face
+    {"use_bnb_nested_quant", "bnb_4bit_use_double_quant"},
+    {"completion_only_loss", "assistant_only_loss"},
+    {"evaluation_strategy", "eval_strategy"},
+    {"gradient_checkpointing", "recompute", Translate::kTrueIsAuto},
+    {"truncation_strategy", "truncation"},
+    // Surogate
+    {"qlora_bnb", "load_in_4bit"},
+    {"qlora_bnb_double_quant", "bnb_4bit_use_double_quant"},
+    {"adamw_beta1", "adam_beta1"},
+    {"adamw_beta2", "adam_beta2"},
+    {"adamw_epsilon", "adam_epsilon"},
+    {"train_seed", "seed"},
+});
+
+constexpr auto kElsewhere = std::to_array<KnownElsewhere>({
+    {"use_dora", "nibble trains LoRA and rsLoRA; remove the key or use PEFT for DoRA"},
+    {"peft_use_dora", "nibble trains LoRA and rsLoRA; remove the key or use PEFT for DoRA"},
+    {"init_lora_weights", "adapters start as PEFT's default does; remove the key"},
+    {"lora_modules_to_save", "only LoRA factors are trained; remove the key"},
+    {"modules_to_save", "only LoRA factors are trained; remove the key"},
+    {"additional_target", "only LoRA factors are trained; remove the key"},
+    {"neftune_noise_alpha", "embedding noise is not available; remove the key"},
+    {"load_in_8bit", "the base is 4-bit (load_in_4bit: true) or not quantized (load_in_4bit: false)"},
+    {"datasets", "give the files' paths in train_file"},
+    {"dataset", "give the files' paths in train_file"},
+    {"dataset_name", "give the files' paths in train_file"},
+    {"deepspeed", "nibble trains on one device; remove the key"},
+    {"fsdp", "nibble trains on one device; remove the key"},
+    {"fp16", "compute is bfloat16 or float32: see bnb_4bit_compute_dtype"},
+    {"push_to_hub", "nibble never uses the network; upload the exported folder yourself"},
+    {"wandb_project", "metrics are in metrics.jsonl in output_dir; remove the key"},
+    {"early_stopping_patience", "not available; interrupt the run, which saves a checkpoint"},
+    {"load_best_model_at_end", "not available; export the checkpoint whose eval_loss is lowest with `nibble export`"},
+    {"group_by_length", "rows carry no padding, so grouping saves nothing; remove the key"},
+});
+
+}  // namespace
+
+std::span<const Alias> aliases() { return kAliases; }
+std::span<const KnownElsewhere> known_elsewhere() { return kElsewhere; }
+
+}  // namespace nibble::schema

@@ -1,0 +1,37 @@
+// The YAML names of every enumeration, in order of declaration.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "schema/enums.h"
+
+namespace nibble::schema {
+
+template <class Enum>
+struct EnumNames;
+
+template <> struct EnumNames<QuantType> { static constexpr std::array<std::string_view, 2> names{"nf4", "fp4"}; };
+template <> struct EnumNames<ComputeDtype> { static constexpr std::array<std::string_view, 2> names{"bfloat16", "float32"}; };
+template <> struct EnumNames<Schedule> {
+  static constexpr std::array<std::string_view, 4> names{"linear", "cosine", "constant", "constant_with_warmup"};
+};
+template <> struct EnumNames<Optim> { static constexpr std::array<std::string_view, 1> names{"adamw_torch"}; };
+template <> struct EnumNames<Recompute> {
+  static constexpr std::array<std::string_view, 5> names{"auto", "none", "elementwise", "mlp", "layer"};
+};
+template <> struct EnumNames<DatasetFormat> {
+  static constexpr std::array<std::string_view, 4> names{"auto", "alpaca", "text", "pretokenized"};
+};
+template <> struct EnumNames<TemplateChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "alpaca", "chatml"}; };
+template <> struct EnumNames<Truncation> { static constexpr std::array<std::string_view, 3> names{"raise", "truncate", "drop"}; };
+template <> struct EnumNames<DeviceChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "cpu", "cuda"}; };
+template <> struct EnumNames<EvalStrategy> { static constexpr std::array<std::string_view, 3> names{"no", "steps", "epoch"}; };
+template <> struct EnumNames<ReportTo> { static constexpr std::array<std::string_view, 1> names{"none"}; };
+
+template <class Enum>
+constexpr std::string_view enum_name(Enum value) {
+  return EnumNames<Enum>::names[static_cast<size_t>(value)];
+}
+
+}  // namespace nibble::schema

@@ -1,0 +1,322 @@
+#include "schema/load.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "schema/aliases.h"
+#include "schema/value.h"
+#include "schema/yaml.h"
+
+namespace nibble::schema {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Every key's name, in order.
+const std::vector<std::string>& key_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    RunConfig config;
+    auto collect = [&](const char* name, auto&, const Field&) { all.push_back(name); };
+    RunConfig::describe(config, collect);
+    return all;
+  }();
+  return names;
+}
+
+const Alias* find_alias(std::string_view name) {
+  for (const Alias& alias : aliases()) {
+    if (alias.name == name) return &alias;
+  }
+  return nullptr;
+}
+
+std::string did_you_mean(const std::string& name) {
+  std::string best;
+  int64_t nearest = std::max<int64_t>(2, static_cast<int64_t>(name.size()) / 3) + 1;
+  const auto consider = [&](std::string_view candidate) {
+    const int64_t distance = edit_distance(name, candidate);
+    if (distance < nearest) {
+      nearest = distance;
+      best = candidate;
+    }
+  };
+  for (const std::string& key : key_names()) consider(key);
+  for (const Alias& alias : aliases()) consider(alias.name);
+  if (best.empty()) return "; `nibble config docs` lists all keys";
+  const Alias* alias = find_alias(best);
+  if (alias == nullptr) return fmt::format("; did you mean '{}'?", best);
+  return fmt::format("; did you mean '{}' ('{}' here)?", best, alias->canonical);
+}
+
+// The entry as the canonical key would be written; an empty message where the value fits.
+std::string translate(const Alias& alias, YamlEntry& entry) {
+  const auto boolean = [&](const char* if_true, const char* if_false) -> std::string {
+    const auto value = entry.values.size() == 1 ? parse_bool(entry.values[0].text) : std::nullopt;
+    if (!value) return fmt::format("{} is not true or false", alias.name);
+    entry.values[0].text = *value ? if_true : if_false;
+    return "";
+  };
+  switch (alias.translate) {
+    case Translate::kSame: return "";
+    case Translate::kNot: return boolean("false", "true");
+    case Translate::kTrueIsBf16: return boolean("bfloat16", "float32");
+    case Translate::kTrueIsAuto: return boolean("auto", "none");
+    case Translate::kTrueIsNone: return boolean("none", "auto");
+    case Translate::kTrueIsAllLinear:
+      if (entry.values.size() == 1 && entry.values[0].text == "true") {
+        entry.values[0].text = "all-linear";
+        return "";
+      }
+      return fmt::format("{}: only true has a meaning here; else list the modules in lora_target_modules", alias.name);
+    case Translate::kFourBits:
+      if (entry.values.size() == 1 && entry.values[0].text == "4") {
+        entry.values[0].text = "true";
+        return "";
+      }
+      return fmt::format("{}: only 4 is available; for an unquantized base write load_in_4bit: false", alias.name);
+    case Translate::kAllIsAllLinear: {
+      if (entry.is_list || entry.values.size() != 1) return "";
+      const YamlScalar whole = entry.values[0];
+      if (whole.text == "all") {
+        entry.values[0].text = "all-linear";
+        return "";
+      }
+      entry.values.clear();
+      entry.is_list = true;
+      for (size_t begin = 0; begin <= whole.text.size();) {
+        const size_t end = std::min(whole.text.find(',', begin), whole.text.size());
+        std::string part = whole.text.substr(begin, end - begin);
+        part.erase(0, part.find_first_not_of(' '));
+        part.erase(part.find_last_not_of(' ') + 1);
+        if (!part.empty()) entry.values.push_back({part, whole.quoted, whole.line, whole.column});
+        begin = end + 1;
+      }
+      return "";
+    }
+  }
+  return "";
+}
+
+// Where a finding about a value is told.
+struct Source {
+  std::string file;
+  fs::path base;          // relative paths start here
+  std::string origin;     // "FILE:LINE" or "--set"
+};
+
+class Loader {
+ public:
+  LoadedConfig loaded;
+  std::vector<Finding> findings;
+
+  void entry(YamlEntry entry, const Source& source) {
+    const YamlScalar key = entry.key;
+    std::string name = key.text;
+    std::string origin = source.origin;
+    if (const Alias* alias = find_alias(name)) {
+      const std::string canonical(alias->canonical);
+      if (const std::string wrong = translate(*alias, entry); !wrong.empty()) return report(source, key, wrong);
+      loaded.notes.push_back(fmt::format("{}: '{}' is read as '{}: {}'", place(source, key), name, canonical, joined(entry)));
+      origin += fmt::format(" as {}", name);
+      name = canonical;
+    }
+    if (name == "warmup_steps" && entry.values.size() == 1) {
+      // New transformers: a fraction is a ratio of all steps.
+      const auto value = parse_number(entry.values[0].text);
+      if (value && *value > 0 && *value < 1 && !entry.values[0].quoted) {
+        loaded.notes.push_back(fmt::format("{}: 'warmup_steps' below 1 is read as 'warmup_ratio: {}'", place(source, key), entry.values[0].text));
+        name = "warmup_ratio";
+      }
+    }
+    for (const KnownElsewhere& other : known_elsewhere()) {
+      if (other.name == name) return report(source, key, fmt::format("'{}' is a key of other trainers that nibble does not have: {}", name, other.advice));
+    }
+    bool found = false;
+    auto set = [&](const char* key_name, auto& value, const Field& field) {
+      if (name != key_name) return;
+      found = true;
+      if (const auto at = places_.find(name); at != places_.end() && at->second.source_origin != "--set" && source.origin != "--set") {
+        return report(source, key, fmt::format("'{}' is set twice: also in line {}", name, at->second.scalar.line));
+      }
+      const YamlScalar where = entry.values.empty() ? key : entry.values[0];
+      places_[name] = {where, source.file, source.origin};
+      loaded.origins[name] = origin;
+      set_entry(name, entry, source, field, value);
+    };
+    RunConfig::describe(loaded.config, set);
+    if (!found) report(source, key, fmt::format("unknown key '{}'{}", name, did_you_mean(name)));
+  }
+
+  // What no single value can tell.
+  void check(Needs needs, const std::string& file) {
+    const RunConfig& c = loaded.config;
+    const auto rule = [&](bool ok, const char* key, const std::string& message) {
+      if (!ok) at_key(key, file, message);
+    };
+    if (needs != Needs::kNothing) rule(!c.model_name_or_path.empty(), "model_name_or_path", "model_name_or_path is missing: name a model folder, a GGUF file or a Hub id");
+    if (needs == Needs::kTraining) {
+      rule(!c.output_dir.empty(), "output_dir", "output_dir is missing: name the folder for checkpoints and metrics");
+      rule(!c.train_file.empty(), "train_file", "train_file is missing: name a JSONL file to train on");
+    }
+    rule((c.bnb_4bit_blocksize & (c.bnb_4bit_blocksize - 1)) == 0, "bnb_4bit_blocksize",
+         fmt::format("bnb_4bit_blocksize = {} is not a power of two", c.bnb_4bit_blocksize));
+    static const std::vector<std::string> modules{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    rule(!c.lora_target_modules.empty(), "lora_target_modules", "lora_target_modules is empty: name at least one module, or all-linear");
+    for (const std::string& m : c.lora_target_modules) {
+      rule(std::count(modules.begin(), modules.end(), m) > 0 || (m == "all-linear" && c.lora_target_modules.size() == 1), "lora_target_modules",
+           fmt::format("lora_target_modules: '{}' is not all-linear (alone) or one of {}", m, fmt::join(modules, ", ")));
+    }
+    const bool has_eval = !c.validation_file.empty() || c.validation_split_ratio > 0;
+    rule(c.eval_strategy == EvalStrategy::kNo || has_eval, "eval_strategy",
+         "eval_strategy needs evaluation data: set validation_file or validation_split_ratio");
+    rule(c.validation_file.empty() || c.validation_split_ratio == 0, "validation_split_ratio",
+         "validation_file and validation_split_ratio are both set; keep one");
+    rule(c.max_steps != 0, "max_steps", "max_steps = 0 trains nothing; -1 means by num_train_epochs");
+    rule(c.max_steps > 0 || c.num_train_epochs > 0, "num_train_epochs", "num_train_epochs = 0 trains nothing");
+    rule(c.lora_alpha > 0, "lora_alpha", "lora_alpha = 0 trains nothing: the update's factor is lora_alpha / lora_r");
+  }
+
+ private:
+  struct KeyPlace {
+    YamlScalar scalar;
+    std::string file, source_origin;
+  };
+
+  static std::string place(const Source& source, const YamlScalar& s) {
+    return s.line == 0 ? source.file : fmt::format("{}:{}:{}", source.file, s.line, s.column);
+  }
+  static std::string joined(const YamlEntry& entry) {
+    std::vector<std::string> texts;
+    for (const YamlScalar& v : entry.values) texts.push_back(v.text);
+    return entry.is_list ? fmt::format("[{}]", fmt::join(texts, ", ")) : fmt::format("{}", fmt::join(texts, ", "));
+  }
+
+  void report(const Source& source, const YamlScalar& at, const std::string& message) {
+    findings.push_back({source.file, at.line, at.column, message});
+  }
+
+  void at_key(const std::string& key, const std::string& file, const std::string& message) {
+    const auto at = places_.find(key);
+    if (at == places_.end()) {
+      findings.push_back({file, 0, 0, message});
+    } else {
+      findings.push_back({at->second.file, at->second.scalar.line, at->second.scalar.column, message});
+    }
+  }
+
+  template <class T>
+  void set_entry(const std::string& name, const YamlEntry& entry, const Source& source, const Field& field, T& value) {
+    if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+      value.clear();
+      for (const YamlScalar& s : entry.values) {
+        std::string item;
+        if (const std::string wrong = set_value(name, s, item); !wrong.empty()) {
+          report(source, s, wrong);
+        } else {
+          value.push_back(resolve(item, field.kind, source));
+        }
+      }
+    } else {
+      if (entry.is_list) return report(source, entry.key, fmt::format("{} takes one value, not a list", name));
+      const YamlScalar s = entry.values.empty() ? YamlScalar{"", false, entry.key.line, entry.key.column} : entry.values[0];
+      if (const std::string wrong = set_value(name, s, value); !wrong.empty()) return report(source, s, wrong);
+      if constexpr (std::is_same_v<T, std::string>) value = resolve(value, field.kind, source);
+      if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>) check_range(name, value, field, source, s);
+    }
+  }
+
+  template <class Number>
+  void check_range(const std::string& name, Number value, const Field& field, const Source& source, const YamlScalar& s) {
+    const auto v = static_cast<double>(value);
+    if (v >= field.min && v <= field.max) return;
+    report(source, s, fmt::format("{} = {} is outside {}..{}{}{} ({})", name, s.text, field.min, field.max, *field.unit ? " " : "",
+                                  field.unit, field.doc));
+  }
+
+  static std::string resolve(const std::string& text, Kind kind, const Source& source) {
+    if (kind == Kind::kPlain || text.empty()) return text;
+    fs::path path(text);
+    if (text.starts_with("~/")) {
+      if (const char* home = std::getenv("HOME")) path = fs::path(home) / text.substr(2);
+    }
+    const fs::path absolute = fs::absolute(path.is_absolute() ? path : source.base / path).lexically_normal();
+    // "org/name" is a Hub id unless it is there as a path.
+    std::error_code ignored;
+    const bool hub_form = std::count(text.begin(), text.end(), '/') == 1 && text.front() != '.' && text.front() != '/' && text.front() != '~';
+    if (kind == Kind::kPathOrHubId && hub_form && !fs::exists(absolute, ignored)) return text;
+    return absolute.string();
+  }
+
+  std::map<std::string, KeyPlace> places_;
+};
+
+void add_overrides(Loader& loader, const std::vector<std::string>& overrides) {
+  for (const std::string& text : overrides) {
+    const Source source{"--set " + text, fs::current_path(), "--set"};
+    const size_t equals = text.find('=');
+    if (equals == text.npos || equals == 0) {
+      loader.findings.push_back({source.file, 0, 0, "write --set key=value"});
+      continue;
+    }
+    std::vector<Finding> wrong;
+    std::vector<YamlEntry> entries = read_yaml("value: " + text.substr(equals + 1), source.file, wrong);
+    if (!wrong.empty() || entries.size() != 1) {
+      loader.findings.push_back({source.file, 0, 0, wrong.empty() ? "not one value" : wrong[0].message});
+      continue;
+    }
+    entries[0].key = {text.substr(0, equals), false, 0, 0};
+    for (YamlScalar& v : entries[0].values) v.line = v.column = 0;
+    loader.entry(entries[0], source);
+  }
+}
+
+LoadedConfig finish(Loader& loader, Needs needs, const std::string& file) {
+  if (loader.findings.empty()) loader.check(needs, file);
+  if (loader.findings.empty()) return std::move(loader.loaded);
+  std::stable_sort(loader.findings.begin(), loader.findings.end(), [](const Finding& a, const Finding& b) { return a.line < b.line; });
+  // The first finding's place is the error's; the others follow in the same form.
+  const Finding& first = loader.findings[0];
+  std::string message = first.message;
+  for (size_t i = 1; i < loader.findings.size(); ++i) message += "\n" + loader.findings[i].text();
+  throw ConfigError(message, {first.file, first.line, first.column, -1});
+}
+
+}  // namespace
+
+LoadedConfig load_run_config(const fs::path& file, const std::vector<std::string>& overrides, Needs needs) {
+  Loader loader;
+  loader.loaded.file = file;
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) throw ConfigError("no such configuration file", {file.string()});
+  if (fs::is_directory(file, ignored)) throw ConfigError("is a folder; name a YAML file", {file.string()});
+  const std::string text = read_text(file);
+  for (YamlEntry& entry : read_yaml(text, file.string(), loader.findings)) {
+    loader.entry(entry, {file.string(), fs::absolute(file).parent_path(), fmt::format("{}:{}", file.filename().string(), entry.key.line)});
+  }
+  add_overrides(loader, overrides);
+  return finish(loader, needs, file.string());
+}
+
+LoadedConfig load_overrides(const std::vector<std::string>& overrides, Needs needs) {
+  Loader loader;
+  add_overrides(loader, overrides);
+  return finish(loader, needs, "configuration");
+}
+
+std::vector<std::pair<std::string, std::string>> resume_keys(const RunConfig& config) {
+  std::vector<std::pair<std::string, std::string>> keys;
+  auto collect = [&](const char* name, const auto& value, const Field& field) {
+    if (field.on_resume == OnResume::kMustMatch) keys.emplace_back(name, value_text(value));
+  };
+  RunConfig::describe(config, collect);
+  return keys;
+}
+
+}  // namespace nibble::schema

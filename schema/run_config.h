@@ -1,0 +1,177 @@
+// Every configuration key, described once: name, default, range, one sentence, group. Reading, checking, printing, the
+// documentation, the JSON schema and the fingerprint for resume are visitors over describe().
+//
+// Names are those of Hugging Face TrainingArguments, TRL's SFTConfig, PEFT and bitsandbytes; other trainers' names are
+// aliases (schema/aliases.cpp).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "schema/enums.h"
+#include "schema/field.h"
+
+namespace nibble::schema {
+
+struct RunConfig {
+  std::string model_name_or_path;
+  std::string adapter_name_or_path;
+  std::string output_dir;
+
+  bool load_in_4bit = true;
+  QuantType bnb_4bit_quant_type = QuantType::kNf4;
+  bool bnb_4bit_use_double_quant = true;
+  int64_t bnb_4bit_blocksize = 64;
+  ComputeDtype bnb_4bit_compute_dtype = ComputeDtype::kBfloat16;
+
+  int64_t lora_r = 16;
+  double lora_alpha = 32;
+  double lora_dropout = 0;
+  std::vector<std::string> lora_target_modules{"all-linear"};
+  bool use_rslora = false;
+
+  std::vector<std::string> train_file;
+  std::vector<std::string> validation_file;
+  double validation_split_ratio = 0;
+  DatasetFormat dataset_format = DatasetFormat::kAuto;
+  TemplateChoice chat_template_path = TemplateChoice::kAuto;
+  bool assistant_only_loss = true;
+  int64_t max_length = 1024;
+  Truncation truncation = Truncation::kRaise;
+  bool packing = true;
+  bool shuffle = true;
+
+  int64_t per_device_train_batch_size = 1;
+  int64_t per_device_eval_batch_size = 1;
+  int64_t gradient_accumulation_steps = 16;
+  double num_train_epochs = 1;
+  int64_t max_steps = -1;
+  double learning_rate = 2e-4;
+  Schedule lr_scheduler_type = Schedule::kCosine;
+  double warmup_ratio = 0.03;
+  int64_t warmup_steps = 0;
+  Optim optim = Optim::kAdamwTorch;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double weight_decay = 0;
+  double max_grad_norm = 0.3;
+
+  Recompute recompute = Recompute::kAuto;
+  int64_t loss_chunk_tokens = 256;
+  DeviceChoice device = DeviceChoice::kAuto;
+
+  EvalStrategy eval_strategy = EvalStrategy::kNo;
+  int64_t eval_steps = 100;
+  int64_t logging_steps = 1;
+  int64_t save_steps = 100;
+  int64_t save_total_limit = 3;
+  bool resume_from_checkpoint = false;
+  ReportTo report_to = ReportTo::kNone;
+  int64_t seed = 42;
+
+  // Calls visit(name, value, Field) for every key, in the order in which documents list them.
+  template <class Config, class Visitor>
+  static void describe(Config& c, Visitor& visit) {
+    constexpr auto must = OnResume::kMustMatch;
+    constexpr auto may = OnResume::kMayDiffer;
+    visit("model_name_or_path", c.model_name_or_path,
+          Field{.group = "Model", .doc = "the base model: a Hugging Face folder, a GGUF file, or a Hub id that is in the local cache",
+                .on_resume = must, .kind = Kind::kPathOrHubId});
+    visit("adapter_name_or_path", c.adapter_name_or_path,
+          Field{.group = "Model", .doc = "a PEFT adapter folder to start from, with a fresh optimizer and schedule; empty: a new adapter",
+                .on_resume = may, .kind = Kind::kPath});
+    visit("output_dir", c.output_dir,
+          Field{.group = "Model", .doc = "the run folder: checkpoints, metrics, log and the effective configuration", .kind = Kind::kPath});
+
+    visit("load_in_4bit", c.load_in_4bit,
+          Field{.group = "Quantization", .doc = "freezes the base in 4 bits: a quarter of the memory for a small loss of precision", .on_resume = must});
+    visit("bnb_4bit_quant_type", c.bnb_4bit_quant_type,
+          Field{.group = "Quantization", .doc = "the 4-bit codebook; nf4 is the better one for normally distributed weights", .on_resume = must});
+    visit("bnb_4bit_use_double_quant", c.bnb_4bit_use_double_quant,
+          Field{.group = "Quantization", .doc = "stores the block scales in 8 bits: 0.37 bits a weight less, at almost no loss", .on_resume = must});
+    visit("bnb_4bit_blocksize", c.bnb_4bit_blocksize,
+          Field{.group = "Quantization", .doc = "weights that share a scale, a power of two: smaller is more exact and larger in memory",
+                .min = 32, .max = 4096, .unit = "weights", .on_resume = must});
+    visit("bnb_4bit_compute_dtype", c.bnb_4bit_compute_dtype,
+          Field{.group = "Quantization", .doc = "the precision of the arithmetic and the adapter; float32 is for comparisons, at half the speed", .on_resume = must});
+
+    visit("lora_r", c.lora_r,
+          Field{.group = "LoRA", .doc = "rank of the update; adapter size grows linearly", .min = 1, .max = 1024, .on_resume = must});
+    visit("lora_alpha", c.lora_alpha,
+          Field{.group = "LoRA", .doc = "the update's factor is lora_alpha / lora_r: larger learns faster and less stably", .min = 0, .max = 1e6, .on_resume = must});
+    visit("lora_dropout", c.lora_dropout,
+          Field{.group = "LoRA", .doc = "share of the adapter's inputs dropped in training: against overfitting on small data, at some speed",
+                .min = 0, .max = 0.99, .on_resume = must});
+    visit("lora_target_modules", c.lora_target_modules,
+          Field{.group = "LoRA", .doc = "all-linear, or a list of q_proj k_proj v_proj o_proj gate_proj up_proj down_proj: fewer are faster and learn less", .on_resume = must});
+    visit("use_rslora", c.use_rslora,
+          Field{.group = "LoRA", .doc = "divides lora_alpha by the root of lora_r instead: keeps high ranks effective", .on_resume = must});
+
+    visit("train_file", c.train_file,
+          Field{.group = "Data", .doc = "JSONL or JSON files to train on, a path or a list", .on_resume = may, .kind = Kind::kPath});
+    visit("validation_file", c.validation_file,
+          Field{.group = "Data", .doc = "files to evaluate on, a path or a list", .kind = Kind::kPath});
+    visit("validation_split_ratio", c.validation_split_ratio,
+          Field{.group = "Data", .doc = "share of the training documents kept back for evaluation, chosen by the seed", .min = 0, .max = 0.9, .on_resume = must});
+    visit("dataset_format", c.dataset_format,
+          Field{.group = "Data", .doc = "the schema of the rows; auto tells it from the fields of the first row", .on_resume = must});
+    visit("chat_template_path", c.chat_template_path,
+          Field{.group = "Data", .doc = "how conversations become text: auto is the model's own template", .on_resume = must});
+    visit("assistant_only_loss", c.assistant_only_loss,
+          Field{.group = "Data", .doc = "trains on answers only; false trains on the prompts too", .on_resume = must});
+    visit("max_length", c.max_length,
+          Field{.group = "Data", .doc = "the longest row; memory for activations grows linearly", .min = 2, .max = 1 << 20, .unit = "tokens", .on_resume = must});
+    visit("truncation", c.truncation,
+          Field{.group = "Data", .doc = "what happens to longer documents: an error, cutting, or leaving them out, with counts", .on_resume = must});
+    visit("packing", c.packing,
+          Field{.group = "Data", .doc = "fills rows with several documents, isolated from each other: faster, with other batch contents", .on_resume = must});
+    visit("shuffle", c.shuffle,
+          Field{.group = "Data", .doc = "draws a new order of the rows every epoch; false keeps the files' order", .on_resume = must});
+
+    visit("per_device_train_batch_size", c.per_device_train_batch_size,
+          Field{.group = "Training", .doc = "rows of a micro-batch: more is faster and takes more memory", .min = 1, .max = 65536, .unit = "rows", .on_resume = must});
+    visit("per_device_eval_batch_size", c.per_device_eval_batch_size,
+          Field{.group = "Training", .doc = "rows of an evaluation batch", .min = 1, .max = 65536, .unit = "rows"});
+    visit("gradient_accumulation_steps", c.gradient_accumulation_steps,
+          Field{.group = "Training", .doc = "micro-batches of an optimizer step: a larger batch without its memory", .min = 1, .max = 65536, .on_resume = must});
+    visit("num_train_epochs", c.num_train_epochs,
+          Field{.group = "Training", .doc = "passes over the data, where max_steps does not say", .min = 0, .max = 1e6, .on_resume = must});
+    visit("max_steps", c.max_steps,
+          Field{.group = "Training", .doc = "optimizer steps of the run; -1: by num_train_epochs", .min = -1, .max = 1e9, .unit = "steps", .on_resume = must});
+    visit("learning_rate", c.learning_rate,
+          Field{.group = "Training", .doc = "the peak rate: 2e-4 is usual for LoRA, 1e-4 above 13B", .min = 0, .max = 100, .on_resume = must});
+    visit("lr_scheduler_type", c.lr_scheduler_type,
+          Field{.group = "Training", .doc = "the curve of the rate after warm-up; constant ignores warm-up", .on_resume = must});
+    visit("warmup_ratio", c.warmup_ratio,
+          Field{.group = "Training", .doc = "share of the steps over which the rate rises from 0, where warmup_steps is 0", .min = 0, .max = 1, .on_resume = must});
+    visit("warmup_steps", c.warmup_steps,
+          Field{.group = "Training", .doc = "steps over which the rate rises from 0; wins over warmup_ratio", .min = 0, .max = 1e9, .unit = "steps", .on_resume = must});
+    visit("optim", c.optim, Field{.group = "Training", .doc = "the optimizer, by its Hugging Face name", .on_resume = must});
+    visit("adam_beta1", c.adam_beta1, Field{.group = "Training", .doc = "decay of the first moment", .min = 0, .max = 0.999999, .on_resume = must});
+    visit("adam_beta2", c.adam_beta2, Field{.group = "Training", .doc = "decay of the second moment", .min = 0, .max = 0.999999, .on_resume = must});
+    visit("adam_epsilon", c.adam_epsilon, Field{.group = "Training", .doc = "added to the root of the second moment", .min = 1e-30, .max = 1, .on_resume = must});
+    visit("weight_decay", c.weight_decay, Field{.group = "Training", .doc = "decoupled decay of the adapter's weights", .min = 0, .max = 10, .on_resume = must});
+    visit("max_grad_norm", c.max_grad_norm,
+          Field{.group = "Training", .doc = "clips the gradient's global norm; 0: no clipping", .min = 0, .max = 1e9, .on_resume = must});
+
+    visit("recompute", c.recompute,
+          Field{.group = "Memory", .doc = "activations rebuilt in backward instead of kept: none is fastest, layer smallest; auto takes what fits; no choice changes a number"});
+    visit("loss_chunk_tokens", c.loss_chunk_tokens,
+          Field{.group = "Memory", .doc = "rows of logits held at a time: more costs memory, fewer speed", .min = 1, .max = 1 << 20, .unit = "tokens", .on_resume = must});
+    visit("device", c.device, Field{.group = "Memory", .doc = "where to train; auto takes a GPU where the CUDA module can use one", .on_resume = must});
+
+    visit("eval_strategy", c.eval_strategy, Field{.group = "Run", .doc = "when to evaluate while training"});
+    visit("eval_steps", c.eval_steps, Field{.group = "Run", .doc = "steps between evaluations with eval_strategy steps", .min = 1, .max = 1e9, .unit = "steps"});
+    visit("logging_steps", c.logging_steps, Field{.group = "Run", .doc = "steps that a row of metrics.jsonl covers", .min = 1, .max = 1e9, .unit = "steps"});
+    visit("save_steps", c.save_steps, Field{.group = "Run", .doc = "steps between checkpoints; 0: only at the end", .min = 0, .max = 1e9, .unit = "steps"});
+    visit("save_total_limit", c.save_total_limit, Field{.group = "Run", .doc = "checkpoints kept, the newest ones; 0 keeps all", .min = 0, .max = 1e9});
+    visit("resume_from_checkpoint", c.resume_from_checkpoint,
+          Field{.group = "Run", .doc = "continues the newest good checkpoint of output_dir where there is one, as train --resume"});
+    visit("report_to", c.report_to, Field{.group = "Run", .doc = "other places for the metrics"});
+    visit("seed", c.seed, Field{.group = "Run", .doc = "of the adapter's start, the data's order and dropout", .min = 0, .max = 9007199254740991.0, .on_resume = must});
+  }
+};
+
+}  // namespace nibble::schema

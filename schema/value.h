@@ -1,0 +1,89 @@
+// One value of each type that a key can have: from YAML scalars, to YAML text, and what it is called.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "schema/enum_names.h"
+#include "schema/field.h"
+#include "schema/scalar.h"
+#include "schema/yaml.h"
+
+namespace nibble::schema {
+
+// "" where `value` was set; else what was found and what is wanted.
+inline std::string wrong_type(const std::string& name, const YamlScalar& s, std::string_view wanted) {
+  if (s.quoted) return fmt::format("{} = \"{}\" is not {}", name, s.text, wanted);
+  return fmt::format("{} = {} is not {}", name, s.text.empty() ? "(empty)" : s.text.c_str(), wanted);
+}
+
+inline std::string set_value(const std::string& name, const YamlScalar& s, bool& value) {
+  const auto parsed = s.quoted ? std::nullopt : parse_bool(s.text);
+  if (!parsed) return wrong_type(name, s, "true or false");
+  value = *parsed;
+  return "";
+}
+
+inline std::string set_value(const std::string& name, const YamlScalar& s, int64_t& value) {
+  const auto parsed = s.quoted ? std::nullopt : parse_integer(s.text);
+  if (!parsed) return wrong_type(name, s, "a whole number (plain digits, no quotes, no leading zeros, no exponent)");
+  value = *parsed;
+  return "";
+}
+
+inline std::string set_value(const std::string& name, const YamlScalar& s, double& value) {
+  const auto parsed = s.quoted ? std::nullopt : parse_number(s.text);
+  if (!parsed) return wrong_type(name, s, "a number");
+  value = *parsed;
+  return "";
+}
+
+inline std::string set_value(const std::string& name, const YamlScalar& s, std::string& value) {
+  if (s.text.empty() && !s.quoted) return wrong_type(name, s, "a text");
+  value = s.text;
+  return "";
+}
+
+template <class Enum>
+std::string set_value(const std::string& name, const YamlScalar& s, Enum& value) {
+  const auto& names = EnumNames<Enum>::names;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (s.text == names[i]) {
+      value = static_cast<Enum>(i);
+      return "";
+    }
+  }
+  return wrong_type(name, s, fmt::format("one of {}", fmt::join(names, ", ")));
+}
+
+inline std::string value_text(bool value) { return value ? "true" : "false"; }
+inline std::string value_text(int64_t value) { return fmt::format("{}", value); }
+inline std::string value_text(double value) { return number_text(value); }
+inline std::string value_text(const std::string& value) { return value.empty() ? "\"\"" : string_text(value); }
+inline std::string value_text(const std::vector<std::string>& value) {
+  if (value.size() == 1) return value_text(value[0]);
+  std::vector<std::string> parts;
+  for (const std::string& v : value) parts.push_back(value_text(v));
+  return fmt::format("[{}]", fmt::join(parts, ", "));
+}
+template <class Enum>
+  requires std::is_enum_v<Enum>
+std::string value_text(Enum value) {
+  return std::string(enum_name(value));
+}
+
+// What documents call the type.
+inline std::string type_text(bool) { return "true or false"; }
+inline std::string type_text(int64_t) { return "whole number"; }
+inline std::string type_text(double) { return "number"; }
+inline std::string type_text(const std::string&) { return "text"; }
+inline std::string type_text(const std::vector<std::string>&) { return "text or list"; }
+template <class Enum>
+  requires std::is_enum_v<Enum>
+std::string type_text(Enum) {
+  return fmt::format("{}", fmt::join(EnumNames<Enum>::names, ", "));
+}
+
+}  // namespace nibble::schema
