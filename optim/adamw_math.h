@@ -2,7 +2,6 @@
 // torch.optim.AdamW: the weight decays before the update, and the bias correction divides sqrt(v).
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
