@@ -11,7 +11,7 @@ endif()
 function(nibble_target target)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
   # No contraction: a*b+c rounds twice unless a kernel asks for fma; the codecs' bytes depend on it.
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow=local -Wswitch -Wno-unknown-pragmas
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow=local -Wswitch -Wno-unknown-pragmas -Wno-restrict
                          -ffp-contract=off -fno-math-errno)
   if(CCACHE)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
