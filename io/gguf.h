@@ -81,6 +81,7 @@ class GgufFile {
   void drop(const GgufTensor& tensor) const { file_.drop(tensor.begin, tensor.bytes); }
   // Everything before the tensor bytes: what names, shapes and metadata are read from.
   std::span<const std::byte> header() const;
+  std::span<const std::byte> all_bytes() const { return file_.bytes(); }
 
  private:
   struct Array {

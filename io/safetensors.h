@@ -44,6 +44,7 @@ class SafetensorsFile {
   const SafetensorsEntry& at(std::string_view name) const;                  // THROWS FormatError: not there
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   std::string_view header() const;  // the JSON text
+  std::span<const std::byte> all_bytes() const { return file_.bytes(); }
 
   // The bytes of a tensor: a view of the mapping, perhaps unaligned.
   std::span<const std::byte> bytes(const SafetensorsEntry& entry) const;
