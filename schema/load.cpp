@@ -37,31 +37,47 @@ const Alias* find_alias(std::string_view name) {
   return nullptr;
 }
 
+// Hostile files have keys of a megabyte.
+std::string shortened(const std::string& name) { return name.size() <= 80 ? name : name.substr(0, 80) + "..."; }
+
+// Names that are about as near as each other are all told: adam_beta is adam_beta1 or adam_beta2.
 std::string did_you_mean(const std::string& name) {
-  std::string best;
-  int64_t nearest = std::max<int64_t>(2, static_cast<int64_t>(name.size()) / 3) + 1;
+  constexpr size_t kLongest = 64;  // no key is nearly as long
+  std::vector<std::string_view> best;
+  int64_t nearest = std::min<int64_t>(std::max<int64_t>(2, static_cast<int64_t>(name.size()) / 3), static_cast<int64_t>(name.size()) - 1);
   const auto consider = [&](std::string_view candidate) {
     const int64_t distance = edit_distance(name, candidate);
-    if (distance < nearest) {
+    if (distance < nearest) best.clear();
+    if (distance <= nearest) {
       nearest = distance;
-      best = candidate;
+      best.push_back(candidate);
     }
   };
-  for (const std::string& key : key_names()) consider(key);
-  for (const Alias& alias : aliases()) consider(alias.name);
+  if (name.size() <= kLongest) {
+    for (const std::string& key : key_names()) consider(key);
+    for (const Alias& alias : aliases()) consider(alias.name);
+  }
   if (best.empty()) return "; `nibble config docs` lists all keys";
-  const Alias* alias = find_alias(best);
-  if (alias == nullptr) return fmt::format("; did you mean '{}'?", best);
-  return fmt::format("; did you mean '{}' ('{}' here)?", best, alias->canonical);
+  std::string text;
+  for (const std::string_view candidate : best) {
+    const Alias* alias = find_alias(candidate);
+    text += text.empty() ? "; did you mean " : " or ";
+    text += alias == nullptr ? fmt::format("'{}'", candidate) : fmt::format("'{}' ('{}' here)", candidate, alias->canonical);
+  }
+  return text + "?";
 }
 
 // The entry as the canonical key would be written; an empty message where the value fits.
 std::string translate(const Alias& alias, YamlEntry& entry) {
   const auto boolean = [&](const char* if_true, const char* if_false) -> std::string {
-    const auto value = entry.values.size() == 1 ? parse_bool(entry.values[0].text) : std::nullopt;
-    if (!value) return fmt::format("{} is not true or false", alias.name);
-    entry.values[0].text = *value ? if_true : if_false;
+    if (entry.is_list || entry.values.size() != 1) return fmt::format("{} takes one value, not a list", alias.name);
+    bool value = false;
+    if (std::string wrong = set_value(std::string(alias.name), entry.values[0], value); !wrong.empty()) return wrong;
+    entry.values[0].text = value ? if_true : if_false;
     return "";
+  };
+  const auto is = [&](const char* text) {
+    return !entry.is_list && entry.values.size() == 1 && !entry.values[0].quoted && entry.values[0].text == text;
   };
   switch (alias.translate) {
     case Translate::kSame: return "";
@@ -70,13 +86,13 @@ std::string translate(const Alias& alias, YamlEntry& entry) {
     case Translate::kTrueIsAuto: return boolean("auto", "none");
     case Translate::kTrueIsNone: return boolean("none", "auto");
     case Translate::kTrueIsAllLinear:
-      if (entry.values.size() == 1 && entry.values[0].text == "true") {
+      if (is("true")) {
         entry.values[0].text = "all-linear";
         return "";
       }
       return fmt::format("{}: only true has a meaning here; else list the modules in lora_target_modules", alias.name);
     case Translate::kFourBits:
-      if (entry.values.size() == 1 && entry.values[0].text == "4") {
+      if (is("4")) {
         entry.values[0].text = "true";
         return "";
       }
@@ -122,7 +138,9 @@ class Loader {
     std::string origin = source.origin;
     if (const Alias* alias = find_alias(name)) {
       const std::string canonical(alias->canonical);
-      if (const std::string wrong = translate(*alias, entry); !wrong.empty()) return report(source, key, wrong);
+      if (const std::string wrong = translate(*alias, entry); !wrong.empty()) {
+        return report(source, entry.values.empty() ? key : entry.values[0], wrong);
+      }
       loaded.notes.push_back(fmt::format("{}: '{}' is read as '{}: {}'", place(source, key), name, canonical, joined(entry)));
       origin += fmt::format(" as {}", name);
       name = canonical;
@@ -143,7 +161,8 @@ class Loader {
       if (name != key_name) return;
       found = true;
       if (const auto at = places_.find(name); at != places_.end() && at->second.source_origin != "--set" && source.origin != "--set") {
-        return report(source, key, fmt::format("'{}' is set twice: also in line {}", name, at->second.scalar.line));
+        return report(source, key, fmt::format("'{}' is set twice: also in line {}{}; keep one of them", name, at->second.scalar.line,
+                                              key.text == name ? "" : fmt::format(" ('{}' is another name of it)", key.text)));
       }
       const YamlScalar where = entry.values.empty() ? key : entry.values[0];
       places_[name] = {where, source.file, source.origin};
@@ -151,7 +170,7 @@ class Loader {
       set_entry(name, entry, source, field, value);
     };
     RunConfig::describe(loaded.config, set);
-    if (!found) report(source, key, fmt::format("unknown key '{}'{}", name, did_you_mean(name)));
+    if (!found) report(source, key, fmt::format("unknown key '{}'{}", shortened(name), did_you_mean(name)));
   }
 
   // What no single value can tell.
@@ -170,6 +189,10 @@ class Loader {
     static const std::vector<std::string> modules{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
     rule(!c.lora_target_modules.empty(), "lora_target_modules", "lora_target_modules is empty: name at least one module, or all-linear");
     for (const std::string& m : c.lora_target_modules) {
+      if (std::count(c.lora_target_modules.begin(), c.lora_target_modules.end(), m) > 1) {
+        rule(false, "lora_target_modules", fmt::format("lora_target_modules: '{}' is listed twice", m));
+        break;
+      }
       rule(std::count(modules.begin(), modules.end(), m) > 0 || (m == "all-linear" && c.lora_target_modules.size() == 1), "lora_target_modules",
            fmt::format("lora_target_modules: '{}' is not all-linear (alone) or one of {}", m, fmt::join(modules, ", ")));
     }
@@ -219,6 +242,8 @@ class Loader {
         std::string item;
         if (const std::string wrong = set_value(name, s, item); !wrong.empty()) {
           report(source, s, wrong);
+        } else if (item.empty()) {
+          report(source, s, fmt::format("{}: an empty text names nothing", name));
         } else {
           value.push_back(resolve(item, field.kind, source));
         }
@@ -280,11 +305,14 @@ void add_overrides(Loader& loader, const std::vector<std::string>& overrides) {
 LoadedConfig finish(Loader& loader, Needs needs, const std::string& file) {
   if (loader.findings.empty()) loader.check(needs, file);
   if (loader.findings.empty()) return std::move(loader.loaded);
-  std::stable_sort(loader.findings.begin(), loader.findings.end(), [](const Finding& a, const Finding& b) { return a.line < b.line; });
+  std::stable_sort(loader.findings.begin(), loader.findings.end(), [](const Finding& a, const Finding& b) { return std::pair(a.line, a.column) < std::pair(b.line, b.column); });
   // The first finding's place is the error's; the others follow in the same form.
   const Finding& first = loader.findings[0];
   std::string message = first.message;
-  for (size_t i = 1; i < loader.findings.size(); ++i) message += "\n" + loader.findings[i].text();
+  constexpr size_t kMostFindings = 200;  // nobody reads more, and a hostile file has a hundred thousand
+  const size_t count = loader.findings.size();
+  for (size_t i = 1; i < std::min(count, kMostFindings); ++i) message += "\n" + loader.findings[i].text();
+  if (count > kMostFindings) message += fmt::format("\n{}: error: and {} findings more", file, count - kMostFindings);
   throw ConfigError(message, {first.file, first.line, first.column, -1});
 }
 

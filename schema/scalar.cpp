@@ -57,8 +57,10 @@ std::optional<double> parse_number(std::string_view text) {
 std::string number_text(double value) { return fmt::format("{}", value); }
 
 std::string string_text(std::string_view value) {
-  const bool plain = !value.empty() && value.front() != ' ' && value.back() != ' ' && value != "null" && value != "~" &&
-                     value.front() != '-' && value.front() != '?' &&
+  // The spellings that yaml-cpp takes for no value at all ("~" is never plain below).
+  const bool is_null = value == "null" || value == "Null" || value == "NULL";
+  const bool plain = !value.empty() && value.front() != ' ' && value.back() != ' ' && !is_null &&
+                     value.front() != '-' &&
                      !parse_bool(value) && !parse_number(value) &&
                      std::all_of(value.begin(), value.end(), [](char c) {
                        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||

@@ -42,6 +42,7 @@ inline std::string set_value(const std::string& name, const YamlScalar& s, doubl
 
 inline std::string set_value(const std::string& name, const YamlScalar& s, std::string& value) {
   if (s.text.empty() && !s.quoted) return wrong_type(name, s, "a text");
+  if (s.text.find('\0') != s.text.npos) return fmt::format("{} has a NUL byte in its text; take it out", name);
   value = s.text;
   return "";
 }

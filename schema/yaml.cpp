@@ -13,75 +13,127 @@ namespace {
 constexpr size_t kMaxBytes = 1 << 20;   // a configuration is a page
 constexpr size_t kMaxEntries = 10000;
 
-// Collects yaml-cpp's events. Depth 1 is the mapping, depth 2 a list in it; anything deeper is refused once.
+// Collects yaml-cpp's events. Depth 1 is the mapping, depth 2 a list in it; anything deeper is refused. An entry that was
+// refused is left out of the result, so that nothing else is said about it.
 class Collector : public YAML::EventHandler {
  public:
   Collector(const std::string& file, std::vector<Finding>& findings) : file_(file), findings_(findings) {}
 
-  std::vector<YamlEntry> entries;
+  // The entries that could be read, the first of each name; the others are findings.
+  std::vector<YamlEntry> take() {
+    std::vector<YamlEntry> good;
+    std::map<std::string, int64_t> first_line;
+    for (Collected& c : entries_) {
+      const YamlScalar& key = c.entry.key;
+      if (c.refused && key.text.empty()) continue;
+      const auto [at, is_new] = first_line.emplace(key.text, key.line);
+      if (!is_new) {
+        findings_.push_back({file_, key.line, key.column,
+                             fmt::format("key '{}' is already set in line {}; keep one of them", key.text, at->second)});
+      } else if (!c.refused) {
+        good.push_back(std::move(c.entry));
+      }
+    }
+    return good;
+  }
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { scalar(mark, "", anchor, "", false); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { scalar(mark, "", false, false); }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    refuse(mark, "aliases (*name) are not supported; write the value out");
-    scalar(mark, "", 0, "", false);
+    scalar(mark, "", false, refuse(mark, "aliases (*name) are not supported; write the value out"));
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
-    // "?": plain, "!": quoted; anything else was written as a tag.
-    if (tag != "?" && tag != "!" && !tag.empty()) refuse(mark, fmt::format("tags ({}) are not supported; write the plain value", tag));
-    scalar(mark, tag, anchor, value, tag == "!");
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
+    scalar(mark, value, tag == "!", refuse_tag(mark, tag));
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    if (anchor != 0) refuse(mark, "anchors (&name) are not supported");
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, YAML::EmitterStyle::value) override {
     ++depth_;
+    const bool refused = refuse_tag(mark, tag);
     if (depth_ == 1) refuse(mark, "the file is a list; it must be a mapping of keys to values");
-    if (depth_ == 2 && have_key_) current().is_list = true;
-    if (depth_ == 2 && !have_key_) refuse(mark, "a key must be a name");
-    if (depth_ > 2) refuse(mark, "a list in a list is not a value of any key");
+    if (depth_ > 1) nested(refused, mark, depth_ == 2, "a list in a list or mapping is not a value of any key");
   }
-  void OnSequenceEnd() override {
-    if (depth_ == 2) have_key_ = false;
-    --depth_;
-  }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
-    if (anchor != 0) refuse(mark, "anchors (&name) are not supported");
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, YAML::EmitterStyle::value) override {
     ++depth_;
-    if (depth_ > 1) refuse(mark, "keys are flat: a mapping is not a value of any key");
+    is_mapping_ |= depth_ == 1;
+    const bool refused = refuse_tag(mark, tag);
+    if (depth_ > 1) nested(refused, mark, false, "keys are flat: a mapping is not a value of any key");
   }
-  void OnMapEnd() override {
-    --depth_;
-    if (depth_ == 1) have_key_ = false;
+  void OnMapEnd() override { close(); }
+  // Told before the value that the anchor is on.
+  void OnAnchor(const YAML::Mark& mark, const std::string&) override {
+    anchored_ = refuse(mark, "anchors (&name) are not supported; write the value where it is used");
   }
-  void OnAnchor(const YAML::Mark& mark, const std::string&) override { refuse(mark, "anchors (&name) are not supported"); }
 
  private:
-  YamlEntry& current() { return entries.back(); }
+  struct Collected {
+    YamlEntry entry;
+    bool refused = false;
+  };
 
-  void refuse(const YAML::Mark& mark, const std::string& message) {
+  bool refuse(const YAML::Mark& mark, const std::string& message) {
     findings_.push_back({file_, mark.line + 1, mark.column + 1, message});
+    return true;
+  }
+  // "?": plain, "!": quoted; anything else was written as a tag.
+  bool refuse_tag(const YAML::Mark& mark, const std::string& tag) {
+    return tag != "?" && tag != "!" && !tag.empty() && refuse(mark, fmt::format("tags ({}) are not supported; write the plain value", tag));
   }
 
-  void scalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t, const std::string& text, bool quoted) {
+  void add_key(const YamlScalar& key, bool refused) {
+    if (entries_.size() == kMaxEntries) refused = true;
+    if (entries_.size() <= kMaxEntries) entries_.push_back({{key, false, {}}, refused});
+  }
+
+  // A list or mapping at depth 2 or deeper.
+  void nested(bool refused, const YAML::Mark& mark, bool allowed_as_value, const std::string& message) {
+    if (anchored_) refused = true;
+    anchored_ = false;
+    if (!is_mapping_) return;  // refused already, as a whole
+    if (depth_ == 2 && !have_key_) {
+      refuse(mark, "a key must be a name");
+      add_key({}, true);
+      key_is_nested_ = true;
+    } else if (!key_is_nested_) {
+      Collected& current = entries_.back();
+      if (allowed_as_value) {
+        current.entry.is_list = true;
+      } else if (!current.refused) {
+        refused = refuse(mark, message);
+      }
+      current.refused |= refused;
+    }
+  }
+
+  void close() {
+    if (depth_ == 2) {
+      have_key_ = key_is_nested_;  // after a nested key comes its value
+      key_is_nested_ = false;
+    }
+    --depth_;
+  }
+
+  void scalar(const YAML::Mark& mark, const std::string& text, bool quoted, bool refused) {
     const YamlScalar value{text, quoted, mark.line + 1, mark.column + 1};
+    if (anchored_) refused = true;
+    anchored_ = false;
     if (depth_ == 0) {
       if (!text.empty()) refuse(mark, "the file is a single value; it must be a mapping of keys to values");
-      return;
-    }
-    if (depth_ == 1 && !have_key_) {
-      if (entries.size() == kMaxEntries) return;
-      entries.push_back({value, false, {}});
+    } else if (depth_ == 1 && is_mapping_ && !have_key_) {
+      add_key(value, refused);
       have_key_ = true;
     } else if (have_key_ && depth_ <= 2) {
-      current().values.push_back(value);
+      entries_.back().refused |= refused;
+      entries_.back().entry.values.push_back(value);
       if (depth_ == 1) have_key_ = false;
     }
   }
 
   const std::string& file_;
   std::vector<Finding>& findings_;
+  std::vector<Collected> entries_;
   int depth_ = 0;
-  bool have_key_ = false;
+  bool is_mapping_ = false, have_key_ = false, key_is_nested_ = false, anchored_ = false;
 };
 
 }  // namespace
@@ -114,22 +166,15 @@ std::vector<YamlEntry> read_yaml(std::string_view text, const std::string& file,
   try {
     YAML::Parser parser(stream);
     parser.HandleNextDocument(collector);
-    Collector second(file, findings);
+    std::vector<Finding> ignored;
+    Collector second(file, ignored);
     if (parser && parser.HandleNextDocument(second)) {
       findings.push_back({file, 0, 0, "the file has more than one document (---); keep one"});
     }
   } catch (const YAML::Exception& e) {
     findings.push_back({file, e.mark.line + 1, e.mark.column + 1, fmt::format("not valid YAML: {}", e.msg)});
   }
-  std::map<std::string, const YamlEntry*> first;
-  for (const YamlEntry& entry : collector.entries) {
-    const auto [at, is_new] = first.emplace(entry.key.text, &entry);
-    if (!is_new) {
-      findings.push_back({file, entry.key.line, entry.key.column,
-                          fmt::format("key '{}' is already set in line {}; keep one of them", entry.key.text, at->second->key.line)});
-    }
-  }
-  return std::move(collector.entries);
+  return collector.take();
 }
 
 }  // namespace nibble::schema
