@@ -339,13 +339,13 @@ std::string render_hf_config(const nn::ModelConfig& c) {
   return json.dump(2) + "\n";
 }
 
-std::string merged_hf_config(const std::string& text) {
+std::string merged_hf_config(const std::string& text, const std::string& dtype) {
   nlohmann::ordered_json json = ordered_json_of(text);
-  const auto describe = [](nlohmann::ordered_json& section) {
+  const auto describe = [&](nlohmann::ordered_json& section) {
     section.erase("quantization_config");
     const char* key = section.contains("dtype") ? "dtype" : "torch_dtype";
-    section[key] = "bfloat16";
-    if (section.contains("torch_dtype")) section["torch_dtype"] = "bfloat16";
+    section[key] = dtype;
+    if (section.contains("torch_dtype")) section["torch_dtype"] = dtype;
   };
   describe(json);
   if (json.contains("text_config") && json["text_config"].is_object()) describe(json["text_config"]);

@@ -22,9 +22,9 @@ nn::ModelConfig parse_hf_config(const std::string& text, const std::filesystem::
 // config.json for a model that came without one (GGUF); dtype "bfloat16".
 std::string render_hf_config(const nn::ModelConfig& config);
 
-// config.json of a base, changed to describe a merged bf16 model: no quantization_config, dtype "bfloat16"; everything
+// config.json of a base, changed to describe a merged model: no quantization_config, this dtype ("bfloat16"); everything
 // else, also what nibble does not know, as it was. REQUIRES text that read_hf_config accepted.
-std::string merged_hf_config(const std::string& text);
+std::string merged_hf_config(const std::string& text, const std::string& dtype);
 
 // Checks sizes that both config.json and GGUF headers give: positive, bounded so that no product of them overflows,
 // heads a multiple of key-value heads, an even head width. THROWS FormatError with `path`
