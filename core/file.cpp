@@ -206,7 +206,7 @@ void StagedFolder::commit() {
     // The two change places in one step, so that the final name always holds a whole folder; then the old one goes.
     if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
       // A file system that cannot exchange: for a moment there is no folder of the final name.
-      const fs::path old = staging_.string() + ".old" + std::string(kPartialSuffix);
+      const fs::path old = fmt::format("{}.old{}", staging_.string(), kPartialSuffix);
       fs::rename(final_, old, error);
       if (!error) fs::rename(staging_, final_, error);
       if (error) {
@@ -228,7 +228,7 @@ void StagedFolder::commit() {
 
 fs::path StagedFolder::staging_name(const fs::path& final_path) {
   const fs::path named = final_path.has_filename() ? final_path : final_path.parent_path();
-  return named.parent_path() / ("." + named.filename().string() + std::string(kPartialSuffix));
+  return named.parent_path() / fmt::format(".{}{}", named.filename().string(), kPartialSuffix);
 }
 
 void StagedFolder::remove_partial(const fs::path& folder) {
