@@ -13,11 +13,61 @@ namespace {
 constexpr size_t kMaxBytes = 1 << 20;   // a configuration is a page
 constexpr size_t kMaxEntries = 10000;
 
+// The first byte that is not part of UTF-8 (RFC 3629: no overlong forms, no surrogates), or npos. yaml-cpp would replace it.
+size_t first_not_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = [&](size_t k) -> unsigned { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0; };
+    const unsigned lead = byte(0);
+    const size_t size = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    if (size == 0) return i;
+    for (size_t k = 1; k < size; ++k) {
+      if ((byte(k) & 0xC0) != 0x80) return i;
+    }
+    const unsigned second = byte(1);
+    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) return i;
+    i += size;
+  }
+  return text.npos;
+}
+
+// The file's text by line, to look at what yaml-cpp's marks point to.
+class Lines {
+ public:
+  explicit Lines(std::string_view text) : text_(text) {
+    starts_.push_back(0);
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == '\n') starts_.push_back(i + 1);
+    }
+  }
+
+  // Whether the quote at the mark, if there is one, is closed: at the file's end yaml-cpp 0.7 closes it silently, and all
+  // keys in between are lost in the text.
+  bool quote_is_closed(const YAML::Mark& mark) const {
+    if (mark.line < 0 || static_cast<size_t>(mark.line) >= starts_.size()) return true;
+    const size_t open = starts_[mark.line] + static_cast<size_t>(mark.column);
+    if (open >= text_.size() || (text_[open] != '"' && text_[open] != '\'')) return true;
+    const char quote = text_[open];
+    for (size_t i = open + 1; i < text_.size(); ++i) {
+      if (quote == '"' && text_[i] == '\\') {
+        ++i;
+      } else if (text_[i] == quote) {
+        if (quote == '"' || i + 1 == text_.size() || text_[i + 1] != quote) return true;
+        ++i;
+      }
+    }
+    return false;
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<size_t> starts_;
+};
+
 // Collects yaml-cpp's events. Depth 1 is the mapping, depth 2 a list in it; anything deeper is refused. An entry that was
 // refused is left out of the result, so that nothing else is said about it.
 class Collector : public YAML::EventHandler {
  public:
-  Collector(const std::string& file, std::vector<Finding>& findings) : file_(file), findings_(findings) {}
+  Collector(const std::string& file, const Lines& lines, std::vector<Finding>& findings) : file_(file), lines_(lines), findings_(findings) {}
 
   // The entries that could be read, the first of each name; the others are findings.
   std::vector<YamlEntry> take() {
@@ -44,7 +94,9 @@ class Collector : public YAML::EventHandler {
     scalar(mark, "", false, refuse(mark, "aliases (*name) are not supported; write the value out"));
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
-    scalar(mark, value, tag == "!", refuse_tag(mark, tag));
+    bool refused = refuse_tag(mark, tag);
+    if (tag == "!" && !lines_.quote_is_closed(mark)) refused = refuse(mark, "not valid YAML: the quote that opens here is never closed");
+    scalar(mark, value, tag == "!", refused);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, YAML::EmitterStyle::value) override {
     ++depth_;
@@ -130,6 +182,7 @@ class Collector : public YAML::EventHandler {
   }
 
   const std::string& file_;
+  const Lines& lines_;
   std::vector<Finding>& findings_;
   std::vector<Collected> entries_;
   int depth_ = 0;
@@ -152,6 +205,11 @@ std::vector<YamlEntry> read_yaml(std::string_view text, const std::string& file,
     findings.push_back({file, 0, 0, fmt::format("a NUL byte at byte {}: not a text file", at)});
     return {};
   }
+  if (const size_t at = first_not_utf8(text); at != text.npos) {
+    findings.push_back({file, 0, 0, fmt::format("byte {} is not UTF-8; save the file in that encoding", at)});
+    return {};
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark, as Windows editors write it
   // yaml-cpp recurses into nested brackets; no key needs more than one level.
   int nesting = 0;
   for (char c : text) {
@@ -161,13 +219,14 @@ std::vector<YamlEntry> read_yaml(std::string_view text, const std::string& file,
       return {};
     }
   }
-  Collector collector(file, findings);
+  const Lines lines(text);
+  Collector collector(file, lines, findings);
   std::istringstream stream{std::string(text)};
   try {
     YAML::Parser parser(stream);
     parser.HandleNextDocument(collector);
     std::vector<Finding> ignored;
-    Collector second(file, ignored);
+    Collector second(file, lines, ignored);
     if (parser && parser.HandleNextDocument(second)) {
       findings.push_back({file, 0, 0, "the file has more than one document (---); keep one"});
     }

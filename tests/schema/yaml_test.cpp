@@ -129,7 +129,29 @@ TEST(ReadYaml, SaysWhereTheSyntaxBreaks) {
     ASSERT_GE(r.findings.size(), 1u) << text;
     EXPECT_TRUE(contains(r.said(), "not valid YAML: ")) << r.said();
     EXPECT_GE(r.findings.back().line, 2) << r.said();
+    EXPECT_GE(r.findings.back().column, 1) << r.said();
   }
+}
+
+TEST(ReadYaml, RefusesAQuoteThatTheEndOfTheFileCloses) {
+  for (const char* text : {"a: \"open\nb: 1\n", "a: 'it''s\nb: 1\n", "a: \"x\\\"\n", "a: [1, \"open\n", "\"open: 1\n"}) {
+    const Read r = read(text);
+    EXPECT_TRUE(contains(r.said(), "f:1:")) << text << r.said();
+    EXPECT_TRUE(contains(r.said(), "not valid YAML")) << text << r.said();
+    EXPECT_TRUE(r.entries.empty() || r.entries[0].is_list) << text;
+  }
+  for (const char* text : {"a: \"x\\\"y\"\n", "a: 'it''s'\n", "a: ''\n", "a: \"\"\n", "'a': \"b\n c\"\n", "{\"a\": 'b'}\n"}) EXPECT_EQ(read(text).said(), "") << text;
+}
+
+TEST(ReadYaml, RefusesBytesThatAreNotUtf8AndTakesAByteOrderMark) {
+  for (const char* bad : {"\xFF", "\xC0\x80", "\xE9", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\xF0\x8F\xBF\xBF", "\x80"}) {
+    EXPECT_EQ(read("a: " + std::string(bad)).said(), "f: error: byte 3 is not UTF-8; save the file in that encoding\n");
+  }
+  const Read good = read("\xEF\xBB\xBF" "a: \"é€😀\" # ü\n");
+  ASSERT_EQ(good.said(), "");
+  EXPECT_EQ(good.entries[0].key.text, "a");
+  EXPECT_EQ(good.entries[0].key.column, 1);
+  EXPECT_EQ(good.entries[0].values[0].text, "é€😀");
 }
 
 TEST(ReadYaml, StopsAtDeepNestingOfEveryForm) {
