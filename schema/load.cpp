@@ -293,7 +293,7 @@ void add_overrides(Loader& loader, const std::vector<std::string>& overrides) {
     std::vector<Finding> wrong;
     std::vector<YamlEntry> entries = read_yaml("value: " + text.substr(equals + 1), source.file, wrong);
     if (!wrong.empty() || entries.size() != 1) {
-      loader.findings.push_back({source.file, 0, 0, wrong.empty() ? "not one value" : wrong[0].message});
+      loader.findings.push_back({source.file, 0, 0, wrong.empty() ? "not one value" : wrong.back().message});
       continue;
     }
     entries[0].key = {text.substr(0, equals), false, 0, 0};

@@ -61,8 +61,13 @@ std::string effective_yaml(const LoadedConfig& loaded) {
       group = field.group;
       text += fmt::format("{}# {}\n", text.empty() ? "" : "\n", group);
     }
-    const auto origin = loaded.origins.find(name);
-    text += fmt::format("{}: {}  # {}\n", name, value_text(value), origin == loaded.origins.end() ? "default" : origin->second);
+    const auto at = loaded.origins.find(name);
+    std::string origin = at == loaded.origins.end() ? "default" : at->second;
+    // A file's name may hold anything; the comment must stay one line.
+    for (char& c : origin) {
+      if (static_cast<unsigned char>(c) < 0x20) c = '?';
+    }
+    text += fmt::format("{}: {}  # {}\n", name, value_text(value), origin);
   };
   RunConfig::describe(loaded.config, print);
   return text;

@@ -166,7 +166,11 @@ class Collector : public YAML::EventHandler {
   }
 
   void scalar(const YAML::Mark& mark, const std::string& text, bool quoted, bool refused) {
-    const YamlScalar value{text, quoted, mark.line + 1, mark.column + 1};
+    YamlScalar value{text, quoted, mark.line + 1, mark.column + 1};
+    // yaml-cpp puts a value that is not there where the next thing begins.
+    if (text.empty() && !quoted && have_key_ && depth_ == 1 && !entries_.empty() && entries_.back().entry.key.line != value.line) {
+      value = {"", false, entries_.back().entry.key.line, entries_.back().entry.key.column};
+    }
     if (anchored_) refused = true;
     anchored_ = false;
     if (depth_ == 0) {
