@@ -1,1 +1,42 @@
-int main() { return 2; }
+// nibble's command line: finds the verb, runs it, and turns whatever went wrong into one message and an exit code.
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+#include "trainer/command.h"
+#include "trainer/diagnostics.h"
+
+#ifndef NIBBLE_VERSION
+#define NIBBLE_VERSION "unknown"
+#endif
+
+int main(int argc, char** argv) {
+  using namespace nibble;
+  using namespace nibble::trainer;
+  CLI::App app("nibble: QLoRA fine-tuning with one binary and one YAML file", "nibble");
+  app.set_version_flag("--version", std::string("nibble ") + NIBBLE_VERSION);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+  CommonOptions common;
+  std::function<int()> run;
+  std::vector<std::string> names;
+  for (const Command& command : all_commands()) {
+    names.emplace_back(command.name);
+    CLI::App* verb = app.add_subcommand(command.name, command.summary);
+    verb->add_option("--set", common.set, "Override a configuration key: key=value; may be repeated")->type_name("KEY=VALUE")->take_all()->expected(1);
+    verb->add_flag("--json", common.json, "Print the result as one JSON object on stdout");
+    auto runner = command.add(*verb, common);
+    verb->final_callback([&run, runner] { run = runner; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::string message = e.what();
+    if (argc > 1 && argv[1][0] != '-') {
+      if (const std::string hint = nearest_verb(argv[1], names); !hint.empty()) message = hint;
+    }
+    return report_usage(message, has_json_flag(argc, argv));
+  }
+  return run_reporting(run, common.json);
+}

@@ -1,0 +1,101 @@
+#include "trainer/from_config.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "trainer/train_step.h"
+
+namespace nibble::trainer {
+namespace {
+
+data::DataOptions data_options(const schema::RunConfig& config) {
+  data::DataOptions options;
+  options.format = config.dataset_format;
+  switch (config.chat_template_path) {
+    case TemplateChoice::kAuto: break;
+    case TemplateChoice::kAlpaca: options.chat_template = ChatTemplate::kAlpaca; break;
+    case TemplateChoice::kChatml: options.chat_template = ChatTemplate::kChatml; break;
+  }
+  options.max_length = config.max_length;
+  options.truncation = config.truncation;
+  options.packing = config.packing;
+  options.assistant_only_loss = config.assistant_only_loss;
+  options.seed = static_cast<uint64_t>(config.seed);
+  options.shuffle = config.shuffle;
+  return options;
+}
+
+}  // namespace
+
+at::ScalarType compute_dtype(const schema::RunConfig& config) {
+  switch (config.bnb_4bit_compute_dtype) {
+    case ComputeDtype::kBfloat16: return at::kBFloat16;
+    case ComputeDtype::kFloat32: return at::kFloat;
+  }
+  return at::kBFloat16;
+}
+
+std::optional<quant::QuantConfig> quant_config(const schema::RunConfig& config) {
+  if (!config.load_in_4bit) return std::nullopt;
+  return quant::QuantConfig{config.bnb_4bit_quant_type, config.bnb_4bit_blocksize, config.bnb_4bit_use_double_quant};
+}
+
+nn::LoraConfig lora_config(const schema::RunConfig& config) {
+  nn::LoraConfig lora;
+  lora.r = config.lora_r;
+  lora.alpha = config.lora_alpha;
+  lora.dropout = config.lora_dropout;
+  lora.use_rslora = config.use_rslora;
+  if (config.lora_target_modules.size() == 1 && config.lora_target_modules[0] == "all-linear") return lora;
+  lora.targets.clear();
+  for (int p = 0; p < nn::kProjections; ++p) {
+    const auto projection = static_cast<nn::Projection>(p);
+    const std::string name(nn::projection_name(projection));
+    if (std::count(config.lora_target_modules.begin(), config.lora_target_modules.end(), name) > 0) lora.targets.push_back(projection);
+  }
+  return lora;
+}
+
+optim::AdamWConfig adamw_config(const schema::RunConfig& config) {
+  return {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
+}
+
+data::DataOptions train_data_options(const schema::RunConfig& config) {
+  data::DataOptions options = data_options(config);
+  options.files.assign(config.train_file.begin(), config.train_file.end());
+  return options;
+}
+
+data::DataOptions validation_data_options(const schema::RunConfig& config) {
+  data::DataOptions options = data_options(config);
+  options.files.assign(config.validation_file.begin(), config.validation_file.end());
+  return options;
+}
+
+int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch) {
+  if (config.max_steps > 0) return config.max_steps;
+  const auto per_epoch = static_cast<double>(steps_per_epoch(batches_per_epoch, config.gradient_accumulation_steps));
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(config.num_train_epochs * per_epoch)));
+}
+
+optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t total) {
+  return {config.lr_scheduler_type, optim::warmup_steps(config.warmup_steps, config.warmup_ratio, total), total};
+}
+
+PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t micro_batch_tokens) {
+  PlanInput input;
+  input.model = model;
+  input.load_in_4bit = config.load_in_4bit;
+  if (config.load_in_4bit) input.quant = *quant_config(config);
+  input.element_bytes = static_cast<int64_t>(at::elementSize(compute_dtype(config)));
+  const nn::LoraConfig lora = lora_config(config);
+  input.lora_r = lora.r;
+  input.lora_targets = lora.targets;
+  input.micro_batch_tokens = micro_batch_tokens;
+  input.loss_chunk_tokens = config.loss_chunk_tokens;
+  input.recompute = {config.recompute == Recompute::kAuto ? Recompute::kNone : config.recompute};
+  return input;
+}
+
+}  // namespace nibble::trainer

@@ -1,0 +1,33 @@
+// The configuration in each module's own terms: the one place where keys become options.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "data/dataset.h"
+#include "nn/lora.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "quant/layout.h"
+#include "schema/run_config.h"
+#include "tensor/torch.h"
+#include "trainer/memory_plan.h"
+
+namespace nibble::trainer {
+
+at::ScalarType compute_dtype(const schema::RunConfig& config);
+std::optional<quant::QuantConfig> quant_config(const schema::RunConfig& config);  // nullopt: load_in_4bit is false
+nn::LoraConfig lora_config(const schema::RunConfig& config);
+optim::AdamWConfig adamw_config(const schema::RunConfig& config);
+data::DataOptions train_data_options(const schema::RunConfig& config);
+data::DataOptions validation_data_options(const schema::RunConfig& config);
+
+// Optimizer steps of the whole run: max_steps, or num_train_epochs passes over the data.
+int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch);
+optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t total_steps);
+
+// For micro-batches of at most `micro_batch_tokens` tokens. The recompute level is the configured one; auto leaves the
+// choice to choose_recompute.
+PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t micro_batch_tokens);
+
+}  // namespace nibble::trainer
