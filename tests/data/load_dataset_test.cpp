@@ -1,4 +1,4 @@
-// load_dataset: what each option does, and that the number of threads changes nothing.
+// load_dataset: what each option does, and that the number of threads changes nothing. Units: data/load_dataset
 #include <gtest/gtest.h>
 
 #include "core/error.h"

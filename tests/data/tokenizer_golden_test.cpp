@@ -1,4 +1,6 @@
 // Ids and texts of the real tokenizers (huggingface/tokenizers, sentencepiece) for 399 texts each, exactly.
+//
+// Units, through Tokenizer: data/added_tokens data/bpe data/decoder data/normalizer data/pre_tokenizer data/regex data/spm
 #include <gtest/gtest.h>
 
 #include <fstream>

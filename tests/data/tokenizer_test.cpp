@@ -1,4 +1,6 @@
 // Tokenizers beyond the goldens: files that are damaged or of a kind not known, positions, threads, hostile texts.
+//
+// Units, through Tokenizer: data/gguf_vocab data/hf_folder data/tokenizer_json
 #include <gtest/gtest.h>
 
 #include <chrono>

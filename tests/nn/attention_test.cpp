@@ -1,4 +1,5 @@
 // Attention against compositions of LibTorch in fp64, and its promises: gradients, isolated documents, strides, threads.
+// Units, through nn/attention: nn/attention_decode_cpu
 #include "nn/attention.h"
 
 #include <gtest/gtest.h>
