@@ -1,189 +1,213 @@
 #include "quant/blockwise.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "core/error.h"
 #include "quant/blockwise_cpu.h"
-#include "quant/blockwise_math.h"
 
 namespace nibble::quant {
 namespace {
 
-constexpr int64_t kGrainValues = 1 << 16;
+constexpr int64_t kGrainElements = 64 * 1024;  // below this, waking a second thread costs more than it saves
 
-int64_t grain(int64_t blocksize) { return std::max<int64_t>(1, kGrainValues / blocksize); }
+template <class... Args>
+[[noreturn]] void refuse(fmt::format_string<Args...> text, Args&&... args) {
+  throw std::invalid_argument(fmt::format(text, std::forward<Args>(args)...));
+}
 
-Element element_of(const Tensor& weight) {
+std::string shape_text(const Tensor& t) { return fmt::format("[{}]", fmt::join(t.sizes().vec(), ", ")); }
+
+Element element_type(const Tensor& weight) {
   switch (weight.scalar_type()) {
     case at::kFloat: return Element::kF32;
     case at::kBFloat16: return Element::kBf16;
     case at::kHalf: return Element::kF16;
-    default: throw std::invalid_argument(fmt::format("a weight of dtype {} cannot be quantized", c10::toString(weight.scalar_type())));
+    default: refuse("quantize: a weight of dtype {}; give float, bfloat16 or half", at::toString(weight.scalar_type()));
   }
 }
 
-void check_config(const QuantConfig& config) {
-  const int64_t b = config.blocksize;
-  if (b < 32 || b > 4096 || (b & (b - 1)) != 0) {
-    throw ConfigError(fmt::format("a block size of {} is not a power of two in 32..4096", b));
+void expect_cpu(const Tensor& t, const char* name) {
+  if (!t.device().is_cpu()) refuse("{} is on device {}; expected the CPU", name, t.device().str());
+  if (!t.is_contiguous()) refuse("{} is not contiguous", name);
+}
+
+void expect_part(const Tensor& part, const char* name, at::ScalarType dtype, int64_t count) {
+  if (!part.defined()) refuse("quantized weight: {} is missing; expected {} values", name, count);
+  if (part.scalar_type() != dtype) {
+    refuse("quantized weight: {} has dtype {}; expected {}", name, at::toString(part.scalar_type()), at::toString(dtype));
   }
-}
-
-// The mean of all scales, in a fixed order: fp64 sums.
-float mean(const float* values, int64_t n) {
-  double sum = 0.0;
-  for (int64_t i = 0; i < n; ++i) sum += values[i];
-  return static_cast<float>(sum / static_cast<double>(n));
-}
-
-// Scales to 8-bit codes of (scale - offset), in blocks of 256 with a scale of their own.
-void compress_absmax(QuantizedWeight& q) {
-  const int64_t blocks = q.blocks(), nested = (blocks + kNestedBlocksize - 1) / kNestedBlocksize;
-  const float* absmax = q.absmax.const_data_ptr<float>();
-  q.nested_offset = mean(absmax, blocks);
-  q.absmax_codes = at::empty({blocks}, at::kByte);
-  q.nested_absmax = at::empty({nested}, at::kFloat);
-  uint8_t* codes = q.absmax_codes.mutable_data_ptr<uint8_t>();
-  for (int64_t b = 0; b < nested; ++b) {
-    const int64_t begin = b * kNestedBlocksize, end = std::min(begin + kNestedBlocksize, blocks);
-    float largest = 0.0f;
-    for (int64_t i = begin; i < end; ++i) largest = std::max(largest, std::abs(absmax[i] - q.nested_offset));
-    q.nested_absmax.mutable_data_ptr<float>()[b] = largest;
-    const float inverse = 1.0f / largest;
-    for (int64_t i = begin; i < end; ++i) codes[i] = dynamic_code((absmax[i] - q.nested_offset) * inverse, kDynamicMapSigned.data());
+  if (part.numel() != count) {
+    refuse("quantized weight: {} has {} values; expected {}", name, part.numel(), count);
   }
-  q.absmax = Tensor();
-}
-
-// The scales of blocks [begin, end) in fp32.
-void decode_absmax(const QuantizedWeight& q, int64_t begin, int64_t end, float* out) {
-  const uint8_t* codes = q.absmax_codes.const_data_ptr<uint8_t>();
-  const float* nested = q.nested_absmax.const_data_ptr<float>();
-  for (int64_t b = begin; b < end; ++b) out[b - begin] = nested_absmax_value(codes[b], nested[b / kNestedBlocksize], q.nested_offset);
-}
-
-// Calls decode(absmax of the range, range), threads side by side. `absmax` is indexed by block number.
-template <class Decode>
-void decode_blocks(const QuantizedWeight& q, int64_t block_begin, int64_t block_end, const Decode& decode) {
-  at::parallel_for(block_begin, block_end, grain(q.config.blocksize), [&](int64_t begin, int64_t end) {
-    if (!q.config.double_quant) {
-      decode(q.absmax.const_data_ptr<float>(), BlockRange{q.numel(), q.config.blocksize, begin, end});
-      return;
-    }
-    constexpr int64_t kAtOnce = 512;
-    float absmax[kAtOnce];
-    for (int64_t b = begin; b < end; b += kAtOnce) {
-      const int64_t stop = std::min(b + kAtOnce, end);
-      decode_absmax(q, b, stop, absmax);
-      decode(absmax - b, BlockRange{q.numel(), q.config.blocksize, b, stop});
-    }
-  });
-}
-
-void expect_size(const Tensor& t, int64_t n, at::ScalarType dtype, const char* what) {
-  if (!t.defined() || t.numel() != n || t.scalar_type() != dtype || !t.is_contiguous()) {
-    throw std::invalid_argument(fmt::format("{} has {} entries of {}, expected {} of {}", what, t.defined() ? t.numel() : 0,
-                                            t.defined() ? c10::toString(t.scalar_type()) : "nothing", n, c10::toString(dtype)));
-  }
-}
-
-void expect_finite(const Tensor& t, const char* what) {
-  const float* values = t.const_data_ptr<float>();
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    if (!std::isfinite(values[i])) throw std::invalid_argument(fmt::format("{}[{}] is {}", what, i, values[i]));
-  }
+  expect_cpu(part, name);
 }
 
 void check_parts(const QuantizedWeight& q) {
-  if (q.out < 0 || q.in < 0) throw std::invalid_argument("a quantized weight has a negative size");
-  expect_size(q.codes, (q.numel() + 1) / 2, at::kByte, "codes");
+  check_blocksize(q.config.blocksize);
+  int64_t numel = 0;
+  if (q.out <= 0 || q.in <= 0 || __builtin_mul_overflow(q.out, q.in, &numel) ||
+      numel > std::numeric_limits<int64_t>::max() - kLargestBlocksize) {
+    refuse("quantized weight: shape [{}, {}] is empty or too large", q.out, q.in);
+  }
+  expect_part(q.codes, "codes", at::kByte, numel / 2 + numel % 2);
+  if (!q.config.double_quant) return expect_part(q.absmax, "absmax", at::kFloat, q.blocks());
+  const int64_t nested = (q.blocks() + kNestedBlocksize - 1) / kNestedBlocksize;
+  expect_part(q.absmax_codes, "absmax codes", at::kByte, q.blocks());
+  expect_part(q.nested_absmax, "nested absmax", at::kFloat, nested);
+}
+
+void check_finite(const Tensor& scales, const char* name, float largest_allowed) {
+  const float* values = scales.const_data_ptr<float>();
+  for (int64_t i = 0; i < scales.numel(); ++i) {
+    if (!(std::fabs(values[i]) <= largest_allowed)) {
+      refuse("quantized weight: {}[{}] = {}, which no scale can be; the file is damaged", name, i, values[i]);
+    }
+  }
+}
+
+DequantizeSpan span_of(const QuantizedWeight& q) {
+  DequantizeSpan span;
+  span.type = q.config.type;
+  span.blocksize = q.config.blocksize;
+  span.numel = q.numel();
+  span.codes = q.codes.const_data_ptr<uint8_t>();
   if (q.config.double_quant) {
-    expect_size(q.absmax_codes, q.blocks(), at::kByte, "absmax codes");
-    expect_size(q.nested_absmax, (q.blocks() + kNestedBlocksize - 1) / kNestedBlocksize, at::kFloat, "nested absmax");
+    span.absmax_codes = q.absmax_codes.const_data_ptr<uint8_t>();
+    span.nested_absmax = q.nested_absmax.const_data_ptr<float>();
+    span.nested_offset = q.nested_offset;
   } else {
-    expect_size(q.absmax, q.blocks(), at::kFloat, "absmax");
+    span.absmax = q.absmax.const_data_ptr<float>();
+  }
+  return span;
+}
+
+// Threads take whole blocks, counted from the block that holds the first element.
+template <class Out>
+void dequantize_parallel(const DequantizeSpan& span, int64_t begin, int64_t end, Out* out) {
+  const Isa isa = best_isa();
+  const int64_t first = begin / span.blocksize, last = (end + span.blocksize - 1) / span.blocksize;
+  at::parallel_for(first, last, kGrainElements / span.blocksize, [&](int64_t block_begin, int64_t block_end) {
+    const int64_t from = std::max(begin, block_begin * span.blocksize);
+    const int64_t to = std::min(end, block_end * span.blocksize);
+    dequantize_cpu(span, from, to, out + (from - begin), isa);
+  });
+}
+
+void quantize_scales(const Tensor& absmax, QuantizedWeight& q) {
+  const int64_t blocks = absmax.numel(), nested = (blocks + kNestedBlocksize - 1) / kNestedBlocksize;
+  const float* scales = absmax.const_data_ptr<float>();
+  q.nested_offset = mean_scale_cpu(scales, blocks);
+  q.absmax_codes = at::empty({blocks}, at::kByte);
+  q.nested_absmax = at::empty({nested}, at::kFloat);
+  uint8_t* codes = q.absmax_codes.mutable_data_ptr<uint8_t>();
+  float* nested_absmax = q.nested_absmax.mutable_data_ptr<float>();
+  at::parallel_for(0, nested, 16, [&](int64_t begin, int64_t end) {
+    quantize_scales_cpu(scales, blocks, q.nested_offset, begin, end, codes, nested_absmax);
+  });
+}
+
+void keep_smallest(std::atomic<int64_t>& smallest, int64_t value) {
+  int64_t seen = smallest.load();
+  while (value < seen && !smallest.compare_exchange_weak(seen, value)) {
   }
 }
 
 }  // namespace
 
-int64_t QuantizedWeight::bytes() const {
-  int64_t sum = 0;
-  for (const Tensor* t : {&codes, &absmax, &absmax_codes, &nested_absmax}) {
-    if (t->defined()) sum += static_cast<int64_t>(t->nbytes());
+void check_blocksize(int64_t blocksize) {
+  if (blocksize < kSmallestBlocksize || blocksize > kLargestBlocksize || (blocksize & (blocksize - 1)) != 0) {
+    throw ConfigError(fmt::format("block size {} is not a power of two in {}..{}; 64 is usual", blocksize,
+                                  kSmallestBlocksize, kLargestBlocksize));
   }
-  return sum;
 }
 
 QuantizedWeight quantize(const Tensor& weight, const QuantConfig& config) {
-  check_config(config);
-  if (weight.dim() != 2) throw std::invalid_argument(fmt::format("a weight has {} dimensions, expected 2", weight.dim()));
-  const Tensor source = weight.contiguous();
+  check_blocksize(config.blocksize);
+  if (!weight.defined() || weight.dim() != 2 || weight.numel() == 0) {
+    refuse("quantize: a weight of shape {}; expected [Out, In], not empty",
+           weight.defined() ? shape_text(weight) : "undefined");
+  }
+  expect_cpu(weight, "quantize: the weight");
   QuantizedWeight q;
   q.config = config;
   q.out = weight.size(0);
   q.in = weight.size(1);
   q.codes = at::empty({(q.numel() + 1) / 2}, at::kByte);
-  q.absmax = at::empty({q.blocks()}, at::kFloat);
-  const Element element = element_of(source);
-  std::atomic<int64_t> bad{-1};
-  at::parallel_for(0, q.blocks(), grain(config.blocksize), [&](int64_t begin, int64_t end) {
-    const int64_t index = quantize_blocks(source.const_data_ptr(), element, config.type, {q.numel(), config.blocksize, begin, end},
-                                          q.codes.mutable_data_ptr<uint8_t>(), q.absmax.mutable_data_ptr<float>());
-    if (index < 0) return;
-    int64_t seen = bad.load();
-    while ((seen < 0 || index < seen) && !bad.compare_exchange_weak(seen, index)) {
-    }
+  const Tensor absmax = at::empty({q.blocks()}, at::kFloat);
+
+  QuantizeSpan span;
+  span.type = config.type;
+  span.element = element_type(weight);
+  span.blocksize = config.blocksize;
+  span.numel = q.numel();
+  span.weight = weight.const_data_ptr();
+  span.codes = q.codes.mutable_data_ptr<uint8_t>();
+  span.absmax = absmax.mutable_data_ptr<float>();
+  const Isa isa = best_isa();
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  std::atomic<int64_t> bad_block{kNone};
+  at::parallel_for(0, q.blocks(), kGrainElements / config.blocksize, [&](int64_t begin, int64_t end) {
+    const int64_t bad = quantize_blocks_cpu(span, begin, end, isa);
+    if (bad >= 0) keep_smallest(bad_block, bad);
   });
-  if (bad >= 0) {
-    throw std::invalid_argument(fmt::format("value {} (row {}, column {}) is {}: no scale can represent it", bad.load(), bad / q.in,
-                                            bad % q.in, source.view({-1})[bad.load()].item<float>()));
+  if (bad_block != kNone) {
+    const int64_t index = find_not_finite_cpu(span, bad_block);
+    refuse("quantize: weight[{}, {}] (flat index {}) is {}, which no scale can represent; the file is damaged or the "
+           "model diverged", index / q.in, index % q.in, index, weight.flatten()[index].item<float>());
   }
-  if (config.double_quant) compress_absmax(q);
+  if (config.double_quant) {
+    quantize_scales(absmax, q);
+  } else {
+    q.absmax = absmax;
+  }
   return q;
 }
 
-void dequantize_into(const QuantizedWeight& q, const Tensor& into) {
+void dequantize_rows_into(const QuantizedWeight& q, int64_t row_begin, int64_t row_end, const Tensor& into) {
   check_parts(q);
-  if (into.dim() != 2 || into.size(0) != q.out || into.size(1) != q.in || !into.is_contiguous()) {
-    throw std::invalid_argument(fmt::format("cannot decode a weight of [{}, {}] into another shape", q.out, q.in));
+  if (row_begin < 0 || row_begin > row_end || row_end > q.out) {
+    refuse("dequantize: rows {}..{} of a weight with {} rows", row_begin, row_end, q.out);
   }
-  const Isa isa = best_isa();
-  const uint8_t* codes = q.codes.const_data_ptr<uint8_t>();
-  if (into.scalar_type() == at::kBFloat16) {
-    auto* out = static_cast<uint16_t*>(into.data_ptr());
-    decode_blocks(q, 0, q.blocks(), [&](const float* absmax, const BlockRange& range) {
-      dequantize_blocks_bf16(codes, absmax, q.config.type, range, out, isa);
-    });
-  } else if (into.scalar_type() == at::kFloat) {
-    auto* out = into.mutable_data_ptr<float>();
-    decode_blocks(q, 0, q.blocks(), [&](const float* absmax, const BlockRange& range) {
-      dequantize_blocks_f32(codes, absmax, q.config.type, range, out, isa);
-    });
+  if (!into.defined() || into.dim() != 2 || into.size(0) != row_end - row_begin || into.size(1) != q.in) {
+    refuse("dequantize: the output has shape {}; expected [{}, {}]", into.defined() ? shape_text(into) : "undefined",
+           row_end - row_begin, q.in);
+  }
+  expect_cpu(into, "dequantize: the output");
+  const DequantizeSpan span = span_of(q);
+  const int64_t begin = row_begin * q.in, end = row_end * q.in;
+  if (into.scalar_type() == at::kFloat) {
+    dequantize_parallel(span, begin, end, into.mutable_data_ptr<float>());
+  } else if (into.scalar_type() == at::kBFloat16) {
+    dequantize_parallel(span, begin, end, reinterpret_cast<uint16_t*>(into.mutable_data_ptr<at::BFloat16>()));
   } else {
-    throw std::invalid_argument(fmt::format("cannot decode a weight into {}", c10::toString(into.scalar_type())));
+    refuse("dequantize: an output of dtype {}; give float or bfloat16", at::toString(into.scalar_type()));
   }
 }
 
+void dequantize_into(const QuantizedWeight& q, const Tensor& into) { dequantize_rows_into(q, 0, q.out, into); }
+
 Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype) {
-  const Tensor into = at::empty({q.out, q.in}, at::TensorOptions().dtype(dtype));
+  check_parts(q);  // before allocating by what a file says
+  Tensor into = at::empty({q.out, q.in}, dtype);
   dequantize_into(q, into);
   return into;
 }
 
 void validate(const QuantizedWeight& q) {
-  check_config(q.config);
   check_parts(q);
-  if (q.config.double_quant) {
-    expect_finite(q.nested_absmax, "nested absmax");
-    if (!std::isfinite(q.nested_offset)) throw std::invalid_argument(fmt::format("nested offset is {}", q.nested_offset));
-  } else {
-    expect_finite(q.absmax, "absmax");
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  if (!q.config.double_quant) return check_finite(q.absmax, "absmax", kLargest);
+  // A rebuilt scale is at most nested absmax + |offset|: both finite is not enough, their sum must be.
+  if (!(std::fabs(q.nested_offset) <= kLargest)) {
+    refuse("quantized weight: nested offset = {}, which no scale can be; the file is damaged", q.nested_offset);
   }
+  check_finite(q.nested_absmax, "nested absmax", kLargest - std::fabs(q.nested_offset));
 }
 
 }  // namespace nibble::quant

@@ -5,18 +5,26 @@
 
 namespace nibble::quant {
 
-// Quantizes a weight. SHAPES weight [Out, In] fp32, bf16 or fp16, contiguous, CPU. NUMERICS docs/numerics.md.
-// THROWS nibble::ConfigError for a block size outside 32..4096 or not a power of two; FormatError-free: a non-finite
-// value throws std::invalid_argument naming the flat index, since no scale can represent it.
+// Throws nibble::ConfigError unless the block size is a power of two in 32..4096.
+void check_blocksize(int64_t blocksize);
+
+// Quantizes a weight. SHAPES weight [Out, In] fp32, bf16 or fp16, contiguous, CPU, not empty. NUMERICS docs/numerics.md;
+// the same bytes for every number of threads. THROWS nibble::ConfigError for the block size; std::invalid_argument for
+// another dtype or layout, and for a value that is not finite (naming its index), since no scale can represent it.
 QuantizedWeight quantize(const Tensor& weight, const QuantConfig& config);
 
 // Writes the decoded weight into `into` ([Out, In], bf16 or fp32, contiguous): value = codebook[code] * absmax in fp32,
-// rounded once to the dtype of `into`. THROWS std::invalid_argument where sizes disagree or a scale is not finite
-// (checked once by validate(), not per call).
+// rounded once to the dtype of `into`. THROWS std::invalid_argument where sizes disagree (a scale that is not finite is
+// found by validate(), once, not here).
 void dequantize_into(const QuantizedWeight& q, const Tensor& into);
 Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype);
 
-// Checks what a file may have wrong: sizes of all parts, finite scales. THROWS std::invalid_argument saying which.
+// Rows [row_begin, row_end) only, into `into` ([row_end - row_begin, In]): a panel that stays in the cache. Rows need not
+// begin where a block does.
+void dequantize_rows_into(const QuantizedWeight& q, int64_t row_begin, int64_t row_end, const Tensor& into);
+
+// Checks what a file may have wrong: sizes and dtypes of all parts, scales that are finite. THROWS nibble::ConfigError for
+// the block size, std::invalid_argument saying which part, what was found and what was expected.
 void validate(const QuantizedWeight& q);
 
 }  // namespace nibble::quant

@@ -10,12 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "quant/layout_constants.h"
 #include "schema/enums.h"
 #include "tensor/torch.h"
 
 namespace nibble::quant {
-
-inline constexpr int64_t kNestedBlocksize = 256;
 
 struct QuantConfig {
   QuantType type = QuantType::kNf4;
