@@ -1,0 +1,97 @@
+// nibble eval CONFIG|SRC: loss and perplexity, on a text or on the configuration's validation data.
+#include <CLI/CLI.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "data/sampler.h"
+#include "trainer/artifact.h"
+#include "trainer/command.h"
+#include "trainer/evaluate.h"
+#include "trainer/from_config.h"
+#include "trainer/stop_request.h"
+#include "trainer/token_batch.h"
+
+namespace nibble::trainer {
+namespace {
+
+struct Options {
+  std::string src, text;
+  int64_t max_tokens = 0;
+};
+
+std::vector<int32_t> text_ids(const data::Tokenizer& tokenizer, const Options& options) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(options.text, ignored)) throw DataError("no such text file", {options.text});
+  std::vector<int32_t> ids = tokenizer.encode(read_text(options.text), /*add_special_tokens=*/false);
+  if (options.max_tokens > 0 && static_cast<int64_t>(ids.size()) > options.max_tokens) ids.resize(static_cast<size_t>(options.max_tokens));
+  if (ids.size() < 2) throw DataError("the text has fewer than two tokens: there is nothing to score", {options.text});
+  return ids;
+}
+
+Score score_data(nn::Pass& pass, const data::Dataset& data, const schema::RunConfig& config, const std::function<void()>& check) {
+  Score score;
+  data::BatchStream batches(data, config.per_device_eval_batch_size, 0, /*shuffle=*/false);
+  nn::PassOptions options;
+  options.loss_chunk_tokens = config.loss_chunk_tokens;
+  for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
+    const data::Batch batch = batches.next();
+    const nn::LossSum sum = pass.forward_loss(token_batch(batch), options);
+    score.nll += sum.nll;
+    score.tokens += sum.tokens;
+    check();
+  }
+  return score;
+}
+
+int run(const Options& options, const CommonOptions& common) {
+  const Artifact artifact = resolve_artifact(options.src, common.set);
+  const schema::RunConfig& config = artifact.config;
+  OpenedModel opened = open_artifact(artifact);
+  const int64_t window = std::min(config.max_length, opened.model.config.max_position_embeddings);
+  nn::Pass pass(opened.model, window);
+  const StopRequest stop;
+  const auto check = [&] {
+    if (stop.requested()) throw Interrupted(fmt::format("{} while evaluating; nothing was changed", stop.name()));
+  };
+  const auto start = std::chrono::steady_clock::now();
+  Score score;
+  if (!options.text.empty()) {
+    score = score_windows(pass, text_ids(opened.tokenizer, options), window, config.loss_chunk_tokens, [&](int64_t, int64_t) { check(); });
+  } else {
+    data::DataOptions data_options = validation_data_options(config);
+    if (data_options.files.empty()) {
+      throw ConfigError("there is nothing to evaluate on: give --text FILE, or --set validation_file=...", {options.src});
+    }
+    score = score_data(pass, data::load_dataset(data_options, opened.tokenizer), config, check);
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double rate = static_cast<double>(score.tokens) / seconds;
+  if (common.json) {
+    nlohmann::ordered_json out{{"tokens", score.tokens}, {"nll", score.nll}, {"loss", score.loss()}, {"perplexity", score.perplexity()}, {"tokens_per_s", rate}};
+    std::cout << out.dump() << "\n";
+  } else {
+    std::cout << fmt::format("{} tokens  loss {:.5f}  perplexity {:.4f}  {:.0f} tokens/s\n", score.tokens, score.loss(), score.perplexity(), rate);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command make_eval_command() {
+  return {"eval", "Loss and perplexity of a model, adapter, run or checkpoint", [](CLI::App& app, const CommonOptions& common) -> std::function<int()> {
+            const auto o = std::make_shared<Options>();
+            app.add_option("SRC", o->src, "CONFIG, model folder, GGUF file, adapter, run or checkpoint; a bare model is taken as stored unless --set load_in_4bit=true")->required();
+            app.add_option("--text", o->text, "Score this text, in windows of max_length tokens; else the validation data");
+            app.add_option("--max-tokens", o->max_tokens, "Score only the first N tokens of the text")->check(CLI::NonNegativeNumber);
+            return [o, &common] { return run(*o, common); };
+          }};
+}
+
+}  // namespace nibble::trainer
