@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include <torch/headeronly/version.h>
+
 #include "tensor/torch.h"
 #include "trainer/command.h"
 #include "trainer/memory_plan.h"
