@@ -1,0 +1,58 @@
+// Units: quant/blockwise_launch, quant/blockwise_cuda. The decoding kernel's geometry, walked through on the host.
+#include "quant/blockwise_launch.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace nibble::quant {
+namespace {
+
+TEST(DequantizeGeometry, ATileIsReadAndWrittenExactlyOnce) {
+  std::vector<int> reads(kDequantizeTile, 0), writes(kDequantizeTile, 0);
+  for (int thread = 0; thread < kDequantizeThreads; ++thread) {
+    EXPECT_EQ(read_element(thread) / 2 % 16, 0) << "a 16-byte load must be aligned";
+    for (int i = 0; i < kThreadElements; ++i) ++reads.at(read_element(thread) + i);
+    for (int round = 0; round < kRounds; ++round) {
+      for (int i = 0; i < kWordElements; ++i) ++writes.at(write_element(thread, round) + i);
+    }
+  }
+  EXPECT_EQ(reads, std::vector<int>(kDequantizeTile, 1));
+  EXPECT_EQ(writes, std::vector<int>(kDequantizeTile, 1));
+}
+
+// The word that a thread takes from its warp's 512 staged bytes holds the codes of the elements that it writes.
+TEST(DequantizeGeometry, TheStagedWordHoldsTheWrittenElements) {
+  std::vector<int> staged(kDequantizeTile / kWordElements);  // first element of each staged word, by its place
+  for (int thread = 0; thread < kDequantizeThreads; ++thread) {
+    for (int word = 0; word < kRounds; ++word) {
+      staged.at(thread * kRounds + word) = read_element(thread) + word * kWordElements;
+    }
+  }
+  for (int thread = 0; thread < kDequantizeThreads; ++thread) {
+    const int warp_words = thread / gpu::kWarpThreads * gpu::kWarpThreads * kRounds;
+    for (int round = 0; round < kRounds; ++round) {
+      EXPECT_EQ(staged.at(warp_words + staged_word(thread % gpu::kWarpThreads, round)), write_element(thread, round));
+    }
+  }
+}
+
+TEST(DequantizeGeometry, NeighboursOfAWarpWriteNeighbouringWords) {
+  for (int round = 0; round < kRounds; ++round) {
+    for (int lane = 1; lane < gpu::kWarpThreads; ++lane) {
+      EXPECT_EQ(write_element(lane, round), write_element(lane - 1, round) + kWordElements);
+    }
+  }
+}
+
+TEST(DequantizeGeometry, FiveBillionElementsFit) {
+  const int64_t numel = 5'000'000'000;
+  const gpu::LaunchShape shape = dequantize_shape(numel);
+  const int64_t last = gpu::tile_begin(shape.blocks - 1, kDequantizeTile);
+  EXPECT_LT(last, numel);
+  EXPECT_EQ(last + gpu::tile_count(shape.blocks - 1, kDequantizeTile, numel), numel);
+  EXPECT_EQ(dequantize_shape(1).blocks, 1u);
+}
+
+}  // namespace
+}  // namespace nibble::quant
