@@ -75,11 +75,13 @@ void dequantize_isa(benchmark::State& state, Isa isa, bool double_quant) {
   bytes(state, kElements * static_cast<int64_t>(sizeof(Out)));
   state.SetItemsProcessed(state.iterations() * kElements);
 }
-BENCHMARK_CAPTURE(dequantize_isa<uint16_t>, scalar_bf16_dq, Isa::kScalar, true);
-BENCHMARK_CAPTURE(dequantize_isa<uint16_t>, avx2_bf16_dq, Isa::kAvx2, true);
-BENCHMARK_CAPTURE(dequantize_isa<uint16_t>, avx512_bf16_dq, Isa::kAvx512, true);
-BENCHMARK_CAPTURE(dequantize_isa<uint16_t>, avx512_bf16, Isa::kAvx512, false);
-BENCHMARK_CAPTURE(dequantize_isa<float>, avx512_fp32_dq, Isa::kAvx512, true);
+void dequantize_bf16(benchmark::State& state, Isa isa, bool double_quant) { dequantize_isa<uint16_t>(state, isa, double_quant); }
+void dequantize_fp32(benchmark::State& state, Isa isa, bool double_quant) { dequantize_isa<float>(state, isa, double_quant); }
+BENCHMARK_CAPTURE(dequantize_bf16, scalar_dq, Isa::kScalar, true);
+BENCHMARK_CAPTURE(dequantize_bf16, avx2_dq, Isa::kAvx2, true);
+BENCHMARK_CAPTURE(dequantize_bf16, avx512_dq, Isa::kAvx512, true);
+BENCHMARK_CAPTURE(dequantize_bf16, avx512, Isa::kAvx512, false);
+BENCHMARK_CAPTURE(dequantize_fp32, avx512_dq, Isa::kAvx512, true);
 
 void quantize_all_threads(benchmark::State& state) {
   const Tensor w = weight(at::kBFloat16);

@@ -93,33 +93,50 @@ NIBBLE_AVX2 int64_t quantize(const QuantizeSpan& span, int64_t block_begin, int6
   return -1;
 }
 
-// Decoding 32 codes by a block's 16 products.
-NIBBLE_AVX2 inline void decode32(const uint8_t* codes, const float (&table)[16], float* out) {
-  const __m256 lower = _mm256_loadu_ps(table), upper = _mm256_loadu_ps(table + 8);
+// A block's 16 products, made for look-ups.
+struct Table32 {
+  __m256 lower, upper;  // of codes 0..7 and 8..15
+};
+struct Table16 {
+  __m256i low, high;  // the low bytes of the 16 bf16 products in each half; their high bytes
+};
+
+NIBBLE_AVX2 inline Table32 make_table(__m256 lower, __m256 upper, const float*) { return {lower, upper}; }
+
+NIBBLE_AVX2 inline __m256i round_to_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  return _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd), 16);
+}
+NIBBLE_AVX2 inline Table16 make_table(__m256 lower, __m256 upper, const uint16_t*) {
+  // Packing works within halves: codes 0-3 8-11, 4-7 12-15; then the bytes of each half apart, then halves together.
+  const __m256i packed = _mm256_packus_epi32(round_to_bf16(lower), round_to_bf16(upper));
+  const __m256i in_order = _mm256_permute4x64_epi64(packed, 0xD8);
+  const __m256i split = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
+                                         0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  const __m256i by_byte = _mm256_shuffle_epi8(in_order, split);
+  return {_mm256_permute4x64_epi64(by_byte, 0x88), _mm256_permute4x64_epi64(by_byte, 0xDD)};
+}
+
+NIBBLE_AVX2 inline void decode32(const uint8_t* codes, const Table32& table, float* out) {
   for (int quarter = 0; quarter < 4; ++quarter) {
     int bytes;
     std::memcpy(&bytes, codes + 4 * quarter, sizeof bytes);
     const __m256i pairs = _mm256_cvtepu8_epi64(_mm_cvtsi32_si128(bytes));
     const __m256i index = _mm256_or_si256(_mm256_srli_epi64(pairs, 4), _mm256_slli_epi64(pairs, 32));
     const __m256 is_upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));  // bit 3 of the code as the sign
-    _mm256_storeu_ps(out + 8 * quarter, _mm256_blendv_ps(_mm256_permutevar8x32_ps(lower, index),
-                                                         _mm256_permutevar8x32_ps(upper, index), is_upper));
+    _mm256_storeu_ps(out + 8 * quarter, _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lower, index),
+                                                         _mm256_permutevar8x32_ps(table.upper, index), is_upper));
   }
 }
 
-// The products' low and high bytes are looked up apart.
-NIBBLE_AVX2 inline void decode32(const uint8_t* codes, const uint16_t (&table)[16], uint16_t* out) {
-  const __m256i products = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(table));
-  const __m256i split = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
-                                         0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-  const __m256i by_byte = _mm256_shuffle_epi8(products, split);           // per half: 8 low bytes, 8 high bytes
-  const __m256i low_table = _mm256_permute4x64_epi64(by_byte, 0x88);      // low bytes of all 16, twice
-  const __m256i high_table = _mm256_permute4x64_epi64(by_byte, 0xDD);     // high bytes of all 16, twice
+// A bf16 product's two bytes are looked up apart.
+NIBBLE_AVX2 inline void decode32(const uint8_t* codes, const Table16& table, uint16_t* out) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
   const __m128i nibble = _mm_set1_epi8(15);
   const __m128i first = _mm_and_si128(_mm_srli_epi16(bytes, 4), nibble), second = _mm_and_si128(bytes, nibble);
   const __m256i index = _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
-  const __m256i low = _mm256_shuffle_epi8(low_table, index), high = _mm256_shuffle_epi8(high_table, index);
+  const __m256i low = _mm256_shuffle_epi8(table.low, index), high = _mm256_shuffle_epi8(table.high, index);
   const __m256i a = _mm256_unpacklo_epi8(low, high), b = _mm256_unpackhi_epi8(low, high);  // 0-7 16-23, 8-15 24-31
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute2x128_si256(a, b, 0x20));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 16), _mm256_permute2x128_si256(a, b, 0x31));
@@ -128,16 +145,22 @@ NIBBLE_AVX2 inline void decode32(const uint8_t* codes, const uint16_t (&table)[1
 template <class Out>
 NIBBLE_AVX2 void dequantize(const DequantizeSpan& span, int64_t begin, int64_t end, Out* out) {
   const std::array<float, 16>& book = codebook(span.type);
+  const __m256 lower = _mm256_loadu_ps(book.data()), upper = _mm256_loadu_ps(book.data() + 8);
   int64_t i = begin;
   for (int64_t block = begin / span.blocksize; i < end; ++block) {
     const int64_t stop = std::min(end, (block + 1) * span.blocksize);
-    Out table[16];
-    fill_table(book, block_scale(span, block), table);
-    if ((i & 1) == 0) {
+    const float scale = block_scale(span, block);
+    if ((i & 1) == 0 && i + 32 <= stop) {
+      const __m256 scales = _mm256_set1_ps(scale);
+      const auto table = make_table(_mm256_mul_ps(lower, scales), _mm256_mul_ps(upper, scales), out);
       for (; i + 32 <= stop; i += 32) decode32(span.codes + i / 2, table, out + (i - begin));
     }
-    decode_scalar(span.codes, i, stop, table, out + (i - begin));
-    i = stop;
+    if (i < stop) {  // a ragged end, or a range that begins within a byte
+      Out values[16];
+      fill_table(book, scale, values);
+      decode_scalar(span.codes, i, stop, values, out + (i - begin));
+      i = stop;
+    }
   }
 }
 

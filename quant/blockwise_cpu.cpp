@@ -33,8 +33,8 @@ int64_t quantize_scalar(const QuantizeSpan& span, int64_t block_begin, int64_t b
     for (int64_t i = 0; i < count; i += 2) {
       const float first = widen(x[i]) * inverse;
       const float second = (i + 1 < count ? widen(x[i + 1]) : 0.0f) * inverse;  // an odd end is padded with a zero
-      codes[i / 2] = span.type == QuantType::kNf4 ? static_cast<uint8_t>(nf4_code(first) << 4 | nf4_code(second))
-                                                  : static_cast<uint8_t>(fp4_code(first) << 4 | fp4_code(second));
+      codes[i / 2] = span.type == QuantType::kNf4 ? static_cast<uint8_t>(nf4_code_by_tree(first) << 4 | nf4_code_by_tree(second))
+                                                  : static_cast<uint8_t>(fp4_code_by_tree(first) << 4 | fp4_code_by_tree(second));
     }
   }
   return -1;

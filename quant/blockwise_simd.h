@@ -66,12 +66,21 @@ constexpr std::array<float, 255> dynamic_thresholds(const std::array<float, 256>
 }
 alignas(64) inline constexpr auto kDynamicTree = threshold_tree(dynamic_thresholds(kDynamicMapSigned));
 
-// As dynamic_code(x, kDynamicMapSigned), without its branches, which a processor cannot predict.
-inline uint8_t dynamic_code_by_tree(float x) {
+// How many thresholds are below x (NaN: none), without branches, which a processor could not predict.
+template <size_t Size>
+inline uint32_t count_below(const std::array<float, Size>& tree, float x) {
   uint32_t node = 1;
-  for (int level = 0; level < 8; ++level) node = 2 * node + (x > kDynamicTree[node] ? 1 : 0);
-  return static_cast<uint8_t>(node);  // 256 + code
+  while (node < Size) node = 2 * node + (x > tree[node] ? 1 : 0);
+  return node - Size;
 }
+
+// As nf4_code, fp4_code and dynamic_code(x, kDynamicMapSigned), which are the definitions.
+inline uint8_t nf4_code_by_tree(float x) { return static_cast<uint8_t>(count_below(kNf4Tree, x)); }
+inline uint8_t fp4_code_by_tree(float x) {
+  const float magnitude = std::bit_cast<float>(std::bit_cast<uint32_t>(x) & kMagnitudeMask);
+  return static_cast<uint8_t>(kFp4CodeBySize[count_below(kFp4Tree, magnitude)] | (x < 0.0f ? 8 : 0));
+}
+inline uint8_t dynamic_code_by_tree(float x) { return static_cast<uint8_t>(count_below(kDynamicTree, x)); }
 
 #if defined(__x86_64__)
 // As quantize_blocks_cpu, for full blocks only.
