@@ -41,7 +41,7 @@ run=$out/run
 settings=(--set "model_name_or_path=$(realpath "$model")" --set "output_dir=$(realpath -m "$run")")
 
 title "1. before: the model as it comes"
-show $nibble generate "$model" --prompt "$question" --max-new-tokens 48 --temperature 0 | tee "$out/before.txt"
+show $nibble generate "$model" --chat --prompt "$question" --max-new-tokens 48 | tee "$out/before.txt"
 
 title "2. train, and stop it on the way as Ctrl-C would"
 stop_at=$run/checkpoint-20
@@ -62,7 +62,7 @@ title "3. resume from the newest checkpoint to the end"
 show $nibble resume "$run"
 
 title "4. after: the same question"
-show $nibble generate "$run" --prompt "$question" --max-new-tokens 48 --temperature 0 | tee "$out/after.txt"
+show $nibble generate "$run" --chat --prompt "$question" --max-new-tokens 48 | tee "$out/after.txt"
 
 title "5. export the merged model; evaluate the model as it came and the merged one on unseen answers"
 show $nibble export "$run" "$out/merged" --format merged
