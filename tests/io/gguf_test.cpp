@@ -223,7 +223,7 @@ TEST(GgufDamage, FlippedBytesAreRefusedOrStayInBounds) {
   const std::string bytes = test::tiny_gguf().bytes();
   const size_t header = 2000;  // where damage does harm
   int refused = 0;
-  for (uint64_t i = 0; i < 3000; ++i) {
+  for (uint64_t i = 0; i < 800; ++i) {
     std::string damaged = bytes;
     for (uint64_t k = 0; k <= i % 3; ++k) {
       damaged[random_below({21, RngPurpose::kTest, k}, i, header)] = static_cast<char>(random_below({22, RngPurpose::kTest, k}, i, 256));
@@ -236,13 +236,14 @@ TEST(GgufDamage, FlippedBytesAreRefusedOrStayInBounds) {
         for (int64_t r = 0; r < tensor.rows(); ++r) dequantize_rows(file, tensor, r, 1, row.data());
       }
       for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"}) {
-        if (file.is_array(key)) EXPECT_LE(file.get_strings(key).size(), bytes.size());
+        if (!file.is_array(key)) continue;
+        EXPECT_LE(file.get_strings(key).size(), bytes.size());
       }
     } catch (const FormatError&) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 500);
+  EXPECT_GT(refused, 100);
 }
 
 }  // namespace

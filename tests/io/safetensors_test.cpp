@@ -169,7 +169,7 @@ TEST(SafetensorsDamage, FlippedBytesAreRefusedOrStayInBounds) {
   const std::string bytes = write_sample(folder / "a");
   const RngKey key{11, RngPurpose::kTest, 0};
   int refused = 0;
-  for (uint64_t i = 0; i < 3000; ++i) {
+  for (uint64_t i = 0; i < 800; ++i) {
     std::string damaged = bytes;
     const auto count = 1 + random_below(key, 3 * i, 3);
     for (uint64_t k = 0; k < count; ++k) {
@@ -183,7 +183,7 @@ TEST(SafetensorsDamage, FlippedBytesAreRefusedOrStayInBounds) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 1500);
+  EXPECT_GT(refused, 400);
 }
 
 TEST(JsonText, RefusesWhatIsNoObjectOrTooDeep) {

@@ -10,17 +10,17 @@
 #include "quant/blockwise.h"
 #include "tests/io/expect_error.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/golden_path.h"
 #include "tests/support/golden_tensors.h"
 
 namespace nibble::io {
 namespace {
 
 namespace fs = std::filesystem;
+using test::golden_path;
 using test::golden_tensors;
 using test::put_file;
 using test::TemporaryFolder;
-
-std::string golden_path(const std::string& name) { return std::string(NIBBLE_GOLDEN_DIR) + "/" + name; }
 
 void copy_golden(const std::string& name, const fs::path& to) {
   fs::copy(golden_path(name), to, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
@@ -117,7 +117,9 @@ TEST(BnbCheckpoint, DecodesBitForBit) {
     const quant::QuantizedWeight q = source->read_packed(name);
     EXPECT_EQ(source->shape(name), (std::vector<int64_t>{q.out, q.in}));
     EXPECT_TRUE(q.config.double_quant);
-    EXPECT_TRUE(at::equal(quant::dequantize(q, at::kFloat).view(at::kInt), expected.at(name + ".f32").view(at::kInt))) << name;
+    if (name.starts_with("model.layers.0.")) {  // of layer 1 the golden has bf16 only
+      EXPECT_TRUE(at::equal(quant::dequantize(q, at::kFloat).view(at::kInt), expected.at(name + ".f32").view(at::kInt))) << name;
+    }
     EXPECT_TRUE(at::equal(source->read(name).view(at::kShort), expected.at(name + ".bf16").view(at::kShort))) << name;
     source->drop(name);
     ++compared;
