@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "io/fingerprint.h"
 #include "io/gguf_model.h"
+#include "io/passing_tensor.h"
 #include "io/safetensors.h"
 
 namespace nibble::io {
@@ -38,7 +39,7 @@ const GgufTensor& GgufSource::tensor(const std::string& name) const {
 
 Tensor GgufSource::read(const std::string& name) const {
   const GgufTensor& from = tensor(name);
-  Tensor into = at::empty(from.shape, at::kBFloat16);
+  Tensor into = passing_tensor(from.shape, at::kBFloat16);
   auto* values = into.mutable_data_ptr<at::BFloat16>();
   // A vector is one row here, but as a bias its elements are the rows of q and k.
   const bool is_vector = from.shape.size() < 2;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "io/passing_tensor.h"
 #include "io/safetensors.h"
 #include "io/tensor_check.h"
 #include "nn/model.h"
@@ -181,6 +182,15 @@ TEST(LoadModel, RefusesAWeightThatHasNoPlaceInTheModel) {
   text.replace(text.find("\"attention_bias\": true"), 22, "\"attention_bias\": false");
   test::put_file(folder / "m/config.json", text);
   EXPECT_ERROR(load((folder / "m").string()), "FormatError", "_proj.bias' has no place in a llama model");
+}
+
+TEST(PassingTensor, CanBeWrittenAndOutlivesItsViews) {
+  Tensor t = passing_tensor({3, 5000}, at::kBFloat16);
+  t.fill_(2);
+  const Tensor view = t[2];
+  t = Tensor();
+  EXPECT_EQ(view.sum().item<float>(), 10000.0f);
+  EXPECT_EQ(passing_tensor({0, 4}, at::kFloat).numel(), 0);
 }
 
 TEST(FirstNonFinite, FindsTheFirstInEveryDtype) {
