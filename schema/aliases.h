@@ -12,7 +12,7 @@ enum class Translate : uint8_t {
   kSame,
   kNot,             // a boolean, inverted
   kFourBits,        // 4 means true
-  kTrueIsBf16,      // true -> bfloat16, false -> float32
+  kTrueIsBf16,      // true, auto -> bfloat16, false -> float32
   kAllIsAllLinear,  // all -> all-linear; else a comma-separated list
   kTrueIsAllLinear,
   kTrueIsAuto,      // true -> auto, false -> none

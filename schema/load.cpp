@@ -82,7 +82,12 @@ std::string translate(const Alias& alias, YamlEntry& entry) {
   switch (alias.translate) {
     case Translate::kSame: return "";
     case Translate::kNot: return boolean("false", "true");
-    case Translate::kTrueIsBf16: return boolean("bfloat16", "float32");
+    case Translate::kTrueIsBf16:
+      if (is("auto")) {
+        entry.values[0].text = "bfloat16";
+        return "";
+      }
+      return boolean("bfloat16", "float32");
     case Translate::kTrueIsAuto: return boolean("auto", "none");
     case Translate::kTrueIsNone: return boolean("none", "auto");
     case Translate::kTrueIsAllLinear:
@@ -151,6 +156,16 @@ class Loader {
       if (value && *value > 0 && *value < 1 && !entry.values[0].quoted) {
         loaded.notes.push_back(fmt::format("{}: 'warmup_steps' below 1 is read as 'warmup_ratio: {}'", place(source, key), entry.values[0].text));
         name = "warmup_ratio";
+      }
+    }
+    if (name == "resume_from_checkpoint" && !entry.is_list && entry.values.size() == 1) {
+      YamlScalar& value = entry.values[0];
+      if (value.text == "auto") {
+        loaded.notes.push_back(fmt::format("{}: 'resume_from_checkpoint: auto' is read as 'resume_from_checkpoint: true'", place(source, key)));
+        value = {"true", false, value.line, value.column};
+      } else if (value.text.find('/') != value.text.npos || value.text.starts_with("checkpoint-")) {
+        return report(source, value, fmt::format("resume_from_checkpoint = {} is a path; write true for output_dir's newest good checkpoint, or name "
+                                                 "one with `nibble resume RUN_DIR --from checkpoint-N`", shortened(value.text)));
       }
     }
     for (const KnownElsewhere& other : known_elsewhere()) {
@@ -324,6 +339,10 @@ LoadedConfig load_run_config(const fs::path& file, const std::vector<std::string
   std::error_code ignored;
   if (!fs::exists(file, ignored)) throw ConfigError("no such configuration file", {file.string()});
   if (fs::is_directory(file, ignored)) throw ConfigError("is a folder; name a YAML file", {file.string()});
+  // Told before the file is read: it may be a disk image. What has no size (a pipe) is read_text's to refuse.
+  if (const auto bytes = fs::file_size(file, ignored); !ignored && bytes > kMaxYamlBytes) {
+    throw ConfigError(fmt::format("the file has {} bytes; a configuration has at most {}", bytes, kMaxYamlBytes), {file.string()});
+  }
   const std::string text = read_text(file);
   for (YamlEntry& entry : read_yaml(text, file.string(), loader.findings)) {
     loader.entry(entry, {file.string(), fs::absolute(file).parent_path(), fmt::format("{}:{}", file.filename().string(), entry.key.line)});

@@ -10,7 +10,6 @@
 namespace nibble::schema {
 namespace {
 
-constexpr size_t kMaxBytes = 1 << 20;   // a configuration is a page
 constexpr size_t kMaxEntries = 10000;
 
 // The first byte that is not part of UTF-8 (RFC 3629: no overlong forms, no surrogates), or npos. yaml-cpp would replace it.
@@ -201,8 +200,8 @@ std::string Finding::text() const {
 }
 
 std::vector<YamlEntry> read_yaml(std::string_view text, const std::string& file, std::vector<Finding>& findings) {
-  if (text.size() > kMaxBytes) {
-    findings.push_back({file, 0, 0, fmt::format("the file has {} bytes; a configuration has at most {}", text.size(), kMaxBytes)});
+  if (text.size() > kMaxYamlBytes) {
+    findings.push_back({file, 0, 0, fmt::format("the file has {} bytes; a configuration has at most {}", text.size(), kMaxYamlBytes)});
     return {};
   }
   if (const size_t at = text.find('\0'); at != text.npos) {

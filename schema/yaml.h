@@ -2,12 +2,15 @@
 // keys to scalars or lists of scalars, no duplicates, no anchors, aliases or tags.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace nibble::schema {
+
+inline constexpr size_t kMaxYamlBytes = 1 << 20;  // a configuration is a page
 
 struct Finding {
   std::string file;

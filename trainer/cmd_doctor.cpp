@@ -44,6 +44,7 @@ Finding cpu_features() {
   add(__builtin_cpu_supports("avx512f"), "avx512f");
   add(avx512, "avx512bw+vl");
   add(bf16, "avx512_bf16");
+  add(__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16"), "amx_bf16");
 #endif
   const char* advice = bf16 ? "" : avx512 ? "no bf16 instructions: training in bfloat16 works at a fraction of the speed"
                                           : "no AVX-512: training works at a fraction of the speed";

@@ -1,7 +1,9 @@
 // nibble's command line: finds the verb, runs it, and turns whatever went wrong into one message and an exit code.
 #include <CLI/CLI.hpp>
 
-#include <iostream>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 
 #include "trainer/command.h"
 #include "trainer/diagnostics.h"
@@ -32,7 +34,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::string message = e.what();
+    std::string message = argc > 1 ? std::string(e.what()) : fmt::format("name a verb: {}", fmt::join(names, ", "));
     if (argc > 1 && argv[1][0] != '-') {
       if (const std::string hint = nearest_verb(argv[1], names); !hint.empty()) message = hint;
     }

@@ -56,7 +56,7 @@ std::vector<Translated> translations(const Alias& alias) {
     }
     case Translate::kNot: return {{"true", "false"}, {"false", "true"}};
     case Translate::kFourBits: return {{"4", "true"}};
-    case Translate::kTrueIsBf16: return {{"true", "bfloat16"}, {"false", "float32"}};
+    case Translate::kTrueIsBf16: return {{"true", "bfloat16"}, {"auto", "bfloat16"}, {"false", "float32"}};
     case Translate::kAllIsAllLinear:
       return {{"all", "all-linear"}, {"q_proj,v_proj", "[q_proj, v_proj]"}, {"q_proj , v_proj,", "[q_proj, v_proj]"}, {"[k_proj, o_proj]", "[k_proj, o_proj]"},
               {"up_proj", "up_proj"}, {"all-linear", "all-linear"}};
@@ -94,7 +94,7 @@ TEST(Aliases, TellTheCanonicalValueInTheNote) {
 TEST(Aliases, RefuseValuesThatHaveNoMeaningHere) {
   const std::pair<const char*, const char*> cases[] = {
       {"train_on_inputs: yes\n", "run.yaml:1:18: train_on_inputs = yes is not true or false"},
-      {"bf16: auto\n", "run.yaml:1:7: bf16 = auto is not true or false"},
+      {"bf16: full\n", "run.yaml:1:7: bf16 = full is not true or false"},
       {"bf16: \"true\"\n", "run.yaml:1:7: bf16 = \"true\" is not true or false"},
       {"gradient_checkpointing: [true]\n", "run.yaml:1:26: gradient_checkpointing takes one value, not a list"},
       {"gradient_checkpointing: []\n", "run.yaml:1:1: gradient_checkpointing takes one value, not a list"},

@@ -180,6 +180,31 @@ TEST(LoadRunConfig, KeepsHubIdsThatAreNoPath) {
   EXPECT_TRUE(contains(load("output_dir: org/name\n").config.output_dir, "/org/name"));
 }
 
+TEST(LoadRunConfig, ReadsResumeAutoAsTrueAndRefusesAPathWithAdvice) {
+  const LoadedConfig loaded = load("resume_from_checkpoint: auto\n");
+  EXPECT_TRUE(loaded.config.resume_from_checkpoint);
+  ASSERT_EQ(loaded.notes.size(), 1u);
+  EXPECT_TRUE(contains(loaded.notes[0], "run.yaml:1:1: 'resume_from_checkpoint: auto' is read as 'resume_from_checkpoint: true'")) << loaded.notes[0];
+  for (const char* path : {"runs/a/checkpoint-100", "checkpoint-100"}) {
+    const std::string said = refusal(std::string("resume_from_checkpoint: ") + path + "\n");
+    EXPECT_TRUE(contains(said, std::string("run.yaml:1:25: resume_from_checkpoint = ") + path + " is a path")) << said;
+    EXPECT_TRUE(contains(said, "nibble resume RUN_DIR --from checkpoint-N")) << said;
+  }
+  EXPECT_TRUE(contains(refusal("resume_from_checkpoint: 1\n"), "resume_from_checkpoint = 1 is not true or false"));
+}
+
+TEST(LoadRunConfig, RefusesALargeFileBeforeReadingIt) {
+  const Folder folder;
+  const std::filesystem::path file = folder.write("seed: 1\n");
+  std::filesystem::resize_file(file, uint64_t{1} << 40);  // sparse: no machine could read it into memory
+  try {
+    load_run_config(file, {}, Needs::kNothing);
+    FAIL() << "accepted";
+  } catch (const ConfigError& e) {
+    EXPECT_TRUE(contains(e.message(), "the file has 1099511627776 bytes; a configuration has at most 1048576")) << e.message();
+  }
+}
+
 TEST(LoadRunConfig, RefusesAMissingFileAndAFolder) {
   const Folder folder;
   EXPECT_THROW(load_run_config(folder.path() / "none.yaml", {}), ConfigError);
