@@ -189,7 +189,7 @@ TEST(PassingTensor, CanBeWrittenAndOutlivesItsViews) {
   t.fill_(2);
   const Tensor view = t[2];
   t = Tensor();
-  EXPECT_EQ(view.sum().item<float>(), 10000.0f);
+  EXPECT_TRUE(at::equal(view, at::full({5000}, 2, at::kBFloat16)));
   EXPECT_EQ(passing_tensor({0, 4}, at::kFloat).numel(), 0);
 }
 
