@@ -3,7 +3,7 @@
 
 tests/golden/MANIFEST_*.json list each file with size and SHA-256 (and by which libraries it was made). Used means: a
 test's source names the file, or a folder above it, or builds the name from parts (then the file's own name or its
-folder's name stands in a string literal).
+folder's name stands in a string literal, or the name's ending, "_cases.json").
 """
 import hashlib
 import json
@@ -34,6 +34,8 @@ def is_used(path, literals):
     parts = path.split("/")
     names = {path, parts[-1], parts[-1].split(".")[0]} | {"/".join(parts[:i]) for i in range(1, len(parts))}
     names |= set(parts[:-1]) - {"models", "data", "lora"}
+    if any(l.startswith("_") and "." in l and path.endswith(l) for l in literals):
+        return True
     return any(n and (n == l.strip("/") or f"/{n}" in f"/{l}") for n in names for l in literals)
 
 
