@@ -1,0 +1,118 @@
+// Units: trainer/cmd_ckpt trainer/cmd_doctor trainer/cmd_plan trainer/cmd_export trainer/cmd_eval trainer/cmd_generate
+// Units: trainer/artifact trainer/open_tokenizer trainer/commands trainer/plan_report
+// What the verbs print with --json about one finished run, and that they agree with each other.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/trainer/run_binary.h"
+
+namespace nibble::trainer {
+namespace {
+
+namespace fs = std::filesystem;
+using test::RunWorkshop;
+using testing::HasSubstr;
+
+// One run for all tests of the suite.
+class FinishedRun : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    shop_ = new RunWorkshop;
+    const auto trained = shop_->train("run");
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    test::put_file(*shop_ / "text.txt", "It was the best of times, it was the worst of times. It was the age of wisdom.");
+  }
+  static void TearDownTestSuite() {
+    delete shop_;
+    shop_ = nullptr;
+  }
+  const RunWorkshop& shop() const { return *shop_; }
+  nlohmann::json json(std::vector<std::string> arguments) const {
+    arguments.push_back("--json");
+    const auto result = shop_->nibble(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.exit_code == 0 ? result.json() : nlohmann::json::object();
+  }
+
+ private:
+  static inline RunWorkshop* shop_ = nullptr;
+};
+
+TEST_F(FinishedRun, ListsAndVerifiesItsCheckpoints) {
+  for (const char* what : {"list", "verify"}) {
+    const auto found = json({"ckpt", what, shop()("run")}).at("checkpoints");
+    ASSERT_EQ(found.size(), 2u);
+    for (size_t i = 0; i < 2; ++i) {
+      EXPECT_EQ(found[i].at("state"), "good");
+      EXPECT_TRUE(found[i].at("reason").is_null());
+    }
+  }
+}
+
+TEST_F(FinishedRun, MergedFolderScoresAsTheRunDoes) {
+  const auto of_run = json({"eval", shop()("run"), "--text", shop()("text.txt")});
+  EXPECT_GT(of_run.at("tokens"), 50);
+  EXPECT_NEAR(of_run.at("loss").get<double>(), of_run.at("nll").get<double>() / of_run.at("tokens").get<double>(), 1e-9);
+  EXPECT_NEAR(of_run.at("perplexity").get<double>(), std::exp(of_run.at("loss").get<double>()), 1e-6 * of_run.at("perplexity").get<double>());
+
+  const auto exported = json({"export", shop()("run"), shop()("merged"), "--format", "merged", "--verify", "--text", shop()("text.txt")});
+  EXPECT_EQ(exported.at("format"), "merged");
+  EXPECT_GT(exported.at("bytes"), 0);
+  // (c) The merged weights are rounded to bf16 (8 bits): the distributions move by far less than a thousandth of a nat.
+  EXPECT_LT(exported.at("fidelity").at("kl").get<double>(), 1e-3);
+  EXPECT_NEAR(exported.at("fidelity").at("trained_loss").get<double>(), exported.at("fidelity").at("exported_loss").get<double>(), 1e-2);
+  const auto of_merged = json({"eval", shop()("merged"), "--text", shop()("text.txt"), "--set", "max_length=64", "--set",
+                               "bnb_4bit_compute_dtype=float32"});
+  EXPECT_EQ(of_merged.at("tokens"), of_run.at("tokens"));
+  EXPECT_NEAR(of_merged.at("loss").get<double>(), of_run.at("loss").get<double>(), 1e-2);
+}
+
+TEST_F(FinishedRun, AdapterFolderHoldsTheCheckpointsTensors) {
+  const auto exported = json({"export", shop()("run"), shop()("adapter"), "--format", "adapter"});
+  EXPECT_TRUE(exported.at("fidelity").is_null());
+  EXPECT_TRUE(test::file_bytes(shop() / "adapter/adapter_model.safetensors") == test::file_bytes(shop() / "run/checkpoint-8/adapter_model.safetensors"));
+  EXPECT_EQ(nlohmann::json::parse(test::file_bytes(shop() / "adapter/adapter_config.json")).at("r"), 4);
+}
+
+TEST_F(FinishedRun, GeneratesTheSameTextTwiceAndTakesTheSeedIntoAccount) {
+  const auto generate = [&](const char* seed) {
+    return json({"generate", shop()("run"), "--prompt", "Hello", "--max-new-tokens", "12", "--temperature", "4", "--seed", seed});
+  };
+  const auto once = generate("1");
+  EXPECT_LE(once.at("ids").size(), 12u);
+  EXPECT_GE(once.at("ids").size(), 1u);
+  EXPECT_EQ(once.at("ids"), generate("1").at("ids"));
+  EXPECT_NE(once.at("ids"), generate("2").at("ids"));
+}
+
+TEST_F(FinishedRun, PlanSumsUpItsComponents) {
+  const auto plan = json({"plan", shop()("run.yaml")});
+  int64_t sum = 0;
+  for (const auto& component : plan.at("components")) sum += component.at("bytes").get<int64_t>();
+  EXPECT_EQ(plan.at("total_bytes").at("cpu"), sum);
+  EXPECT_TRUE(plan.contains("fits"));
+  EXPECT_TRUE(plan.at("choices").contains("recompute"));
+}
+
+TEST_F(FinishedRun, ConfigurationIsCheckedAndShown) {
+  EXPECT_EQ(shop().nibble({"config", "check", shop()("run.yaml")}).exit_code, 0);
+  EXPECT_THAT(shop().nibble({"config", "show", shop()("run.yaml")}).out, HasSubstr("lora_r: 4"));
+}
+
+TEST_F(FinishedRun, BaseModelAloneIsScoredAndNotExported) {
+  EXPECT_GT(json({"eval", shop()("model"), "--text", shop()("text.txt"), "--set", "max_length=64"}).at("perplexity"), 1.0);
+  const auto refused = shop().nibble({"export", shop()("model"), shop()("nothing"), "--json"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.error().at("message"), HasSubstr("no adapter to export"));
+}
+
+TEST_F(FinishedRun, DoctorSaysWhatTheMachineHas) {
+  const auto machine = json({"doctor"});
+  EXPECT_FALSE(machine.empty());
+  EXPECT_THAT(machine.dump(), HasSubstr("LibTorch"));
+}
+
+}  // namespace
+}  // namespace nibble::trainer
