@@ -1,0 +1,132 @@
+// Units: trainer/train_step trainer/train_loop
+#include "trainer/train_step.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <sstream>
+
+#include "core/error.h"
+#include "tests/support/tiny_model.h"
+#include "trainer/train_loop.h"
+
+namespace nibble::trainer {
+namespace {
+
+// Four documents of unequal length, one a row.
+data::Dataset documents(int64_t vocab) {
+  std::vector<data::Sample> samples;
+  for (const int32_t n : {9, 17, 5, 22}) {
+    const test::TinyBatch one({n}, vocab, static_cast<uint64_t>(n));
+    samples.push_back({one.ids, one.labels});
+  }
+  return data::Dataset(samples, 32, /*packing=*/false);
+}
+
+// A model with its optimizer on those documents.
+struct Bench {
+  nn::Model model = test::tiny_model({});
+  data::Dataset dataset = documents(96);
+  nn::Pass pass{model, 64};
+  optim::AdamW optimizer{{}, params()};
+  StopRequest stop;
+  data::BatchStream batches;
+  StepOptions options;
+
+  Bench(int64_t rows, int64_t accumulation) : batches(dataset, rows, 1, false) { options.gradient_accumulation_steps = accumulation; }
+  std::vector<optim::ParamRef> params() {
+    std::vector<optim::ParamRef> all;
+    model.each_lora([&](const std::string& path, nn::Lora& l) {
+      all.push_back({path + ".a", l.a, l.da});
+      all.push_back({path + ".b", l.b, l.db});
+    });
+    return all;
+  }
+  StepParts parts() { return {model, pass, optimizer, batches, stop}; }
+};
+
+TEST(StepsPerEpoch, RoundsUp) {
+  EXPECT_EQ(steps_per_epoch(8, 4), 2);
+  EXPECT_EQ(steps_per_epoch(9, 4), 3);
+  EXPECT_EQ(steps_per_epoch(1, 4), 1);
+}
+
+TEST(TrainStep, DoesNotDependOnHowItIsCutIntoMicroBatches) {
+  Bench whole(4, 1), cut(1, 4);
+  const auto a = train_step(whole.parts(), whole.options, {}, 0.0), b = train_step(cut.parts(), cut.options, {}, 0.0);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->micro_batches, 1);
+  EXPECT_EQ(b->micro_batches, 4);
+  EXPECT_EQ(a->tokens, 53);
+  EXPECT_EQ(a->tokens, b->tokens);
+  EXPECT_EQ(a->trained_tokens, b->trained_tokens);
+  // (b) sums over 53 tokens through sums over at most 96 products, in another order: sqrt(n) rounding errors of fp32.
+  const double bound = std::sqrt(53.0 * 96.0) * std::numeric_limits<float>::epsilon();
+  EXPECT_NEAR(a->nll, b->nll, bound * a->nll);
+  EXPECT_NEAR(a->grad_norm, b->grad_norm, bound * a->grad_norm);
+  for (size_t i = 0; i < whole.optimizer.params().size(); ++i) {
+    const Tensor x = whole.optimizer.params()[i].grad, y = cut.optimizer.params()[i].grad;
+    EXPECT_LE((x - y).norm().item<double>(), bound * x.norm().item<double>()) << whole.optimizer.params()[i].name;
+  }
+}
+
+TEST(TrainStep, TakesWhatIsLeftAtTheEndOfAnEpoch) {
+  Bench bench(1, 3);
+  EXPECT_EQ(train_step(bench.parts(), bench.options, {}, 0.0)->micro_batches, 3);
+  EXPECT_EQ(train_step(bench.parts(), bench.options, {}, 0.0)->micro_batches, 1);
+  EXPECT_EQ(bench.batches.batches_left_in_epoch(), 4);
+}
+
+TEST(TrainStep, StoppedLeavesEverythingWhereItWas) {
+  Bench bench(1, 2);
+  const Tensor before = bench.optimizer.params()[0].param.clone();
+  std::raise(SIGTERM);
+  EXPECT_FALSE(train_step(bench.parts(), bench.options, {}, 1e-2));
+  EXPECT_EQ(bench.batches.cursor(), (data::Cursor{0, 0}));
+  EXPECT_TRUE(at::equal(bench.optimizer.params()[0].param, before));
+  EXPECT_EQ(bench.optimizer.steps(), 0);
+}
+
+TEST(TrainStep, RefusesALossThatIsNotFiniteBeforeUpdating) {
+  Bench bench(1, 1);
+  bench.model.final_norm.fill_(std::numeric_limits<float>::infinity());
+  const Tensor before = bench.optimizer.params()[0].param.clone();
+  EXPECT_THROW(train_step(bench.parts(), bench.options, {}, 1e-2), RunError);
+  EXPECT_TRUE(at::equal(bench.optimizer.params()[0].param, before));
+  EXPECT_EQ(bench.optimizer.steps(), 0);
+}
+
+TEST(TrainLoop, LogsEvaluatesAndSavesOnItsSchedules) {
+  Bench bench(1, 1);
+  LoopSchedule schedule;
+  schedule.logging_steps = 2;
+  schedule.eval_steps = 3;
+  schedule.save_steps = 4;
+  schedule.learning_rate = 1e-3;
+  schedule.curve = {Schedule::kConstant, 0, 7};
+  std::vector<int64_t> logged, saved;
+  std::ostringstream screen;
+  Progress progress(screen, std::nullopt);
+  LoopHooks hooks;
+  int evaluations = 0;
+  hooks.evaluate = [&] { return 2.0 - ++evaluations; };
+  hooks.save = [&](const RunState& s) { saved.push_back(s.global_step); };
+  hooks.log = [&](const MetricsRow& row) { logged.push_back(row.step); };
+  hooks.progress = &progress;
+  RunState state;
+  state.max_steps = 7;
+  double clock = 0.0;
+  const LoopResult result = train_loop(bench.parts(), bench.options, schedule, hooks, [&] { return clock += 1.0; }, state);
+  EXPECT_FALSE(result.interrupted);
+  EXPECT_EQ(logged, (std::vector<int64_t>{2, 3, 4, 6, 7}));
+  EXPECT_EQ(saved, (std::vector<int64_t>{4, 7}));
+  EXPECT_EQ(evaluations, 2);
+  EXPECT_EQ(state.best_metric, 0.0);
+  EXPECT_EQ(state.micro_step, 7);
+  EXPECT_EQ(state.cursor_epoch, 1);
+  EXPECT_EQ(state.cursor_row, 3);
+  EXPECT_DOUBLE_EQ(state.epoch, 1.75);
+}
+
+}  // namespace
+}  // namespace nibble::trainer
