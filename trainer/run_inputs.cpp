@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -47,9 +48,21 @@ std::string data_line(const char* name, const data::DatasetStats& s) {
   return line;
 }
 
+// A wrong path in the configuration is told as a matter of data, before the model is looked at.
+void expect_files(const char* key, const std::vector<std::string>& files) {
+  for (const std::string& file : files) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) {
+      throw DataError(fmt::format("{} names this file, which does not exist; correct the path (relative ones start at the YAML file)", key), {file});
+    }
+  }
+}
+
 }  // namespace
 
 RunInputs open_run_inputs(const schema::RunConfig& config) {
+  expect_files("train_file", config.train_file);
+  expect_files("validation_file", config.validation_file);
   auto source = io::open_weight_source(config.model_name_or_path);
   if (config.max_length > source->config().max_position_embeddings) {
     throw ConfigError(fmt::format("max_length = {} is more than the model's {} positions", config.max_length,
