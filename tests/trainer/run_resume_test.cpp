@@ -75,7 +75,7 @@ TEST_P(ResumeInDtype, ContinuesToTheSameBitsFromTheNewestAndFromAChosenCheckpoin
 
 TEST(StoppedRun, EndsWith75AndContinuesToTheSameBits) {
   const RunWorkshop shop;
-  const std::vector<std::string> set{"max_steps=300", "save_steps=0"};
+  const std::vector<std::string> set{"max_steps=60", "save_steps=0"};
   ASSERT_EQ(shop.train("whole", set).exit_code, 0);
   test::Program program(shop.path(), shop.train_arguments("stopped", set));
   ASSERT_TRUE(wait_until(program, [&] { return fs::exists(shop / "stopped/metrics.jsonl") && fs::file_size(shop / "stopped/metrics.jsonl") > 500; }));
@@ -83,21 +83,21 @@ TEST(StoppedRun, EndsWith75AndContinuesToTheSameBits) {
   const auto stopped = program.wait();
   ASSERT_EQ(stopped.exit_code, 75) << stopped.err;
   EXPECT_EQ(stopped.json().at("interrupted"), true);
-  EXPECT_LT(stopped.json().at("global_step"), 300);
+  EXPECT_LT(stopped.json().at("global_step"), 60);
   EXPECT_THAT(stopped.err, HasSubstr("SIGTERM: saved checkpoint-"));
   const auto resumed = shop.nibble({"resume", shop("stopped")});
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  expect_same_run(shop, "stopped", "whole", 300);
+  expect_same_run(shop, "stopped", "whole", 60);
 }
 
 TEST(KilledRun, ContinuesToTheSameBits) {
   const RunWorkshop shop;
-  const std::vector<std::string> set{"max_steps=120", "save_steps=7"};
+  const std::vector<std::string> set{"max_steps=60", "save_steps=7"};
   ASSERT_EQ(shop.train("whole", set).exit_code, 0);
   auto again = shop.train_arguments("killed", set);
   again.push_back("--resume");
   // Each kill comes later than the one before, so that the run gets on; where it falls within a step is chance.
-  for (uintmax_t bytes : {uintmax_t{0}, uintmax_t{2000}, uintmax_t{9000}}) {
+  for (uintmax_t bytes : {uintmax_t{0}, uintmax_t{2000}, uintmax_t{5000}}) {
     test::Program program(shop.path(), again);
     wait_until(program, [&] { return fs::exists(shop / "killed/metrics.jsonl") && fs::file_size(shop / "killed/metrics.jsonl") >= bytes; });
     program.send(SIGKILL);
@@ -105,7 +105,7 @@ TEST(KilledRun, ContinuesToTheSameBits) {
   }
   const auto last = shop.nibble(again);
   ASSERT_EQ(last.exit_code, 0) << last.err;
-  expect_same_run(shop, "killed", "whole", 120);
+  expect_same_run(shop, "killed", "whole", 60);
 }
 
 TEST(DamagedCheckpoint, IsSkippedForAnOlderOneAndSaid) {
