@@ -41,3 +41,13 @@ target_include_directories(torch_cpu SYSTEM INTERFACE ${torch_root}/include)
 target_compile_definitions(torch_cpu INTERFACE FMT_HEADER_ONLY=1)
 target_link_libraries(torch_cpu INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
 target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
+# at::parallel_for is a header: without -fopenmp it compiles, and runs everything on one thread. The OpenMP runtime must be
+# LibTorch's own, or two pools of threads would compete.
+target_compile_options(torch_cpu INTERFACE -fopenmp)
+file(GLOB torch_openmp ${TORCH_LIB_DIR}/libgomp*.so*)
+if(torch_openmp)
+  list(GET torch_openmp 0 torch_openmp)
+  target_link_libraries(torch_cpu INTERFACE ${torch_openmp})
+else()
+  target_link_options(torch_cpu INTERFACE -fopenmp)  # a LibTorch that takes the system's
+endif()

@@ -1,6 +1,6 @@
 #include "data/added_tokens.h"
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace nibble::data {
 namespace {

@@ -3,7 +3,7 @@
 #include <bit>
 #include <queue>
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace nibble::data {
 namespace {

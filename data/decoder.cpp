@@ -1,7 +1,7 @@
 #include "data/decoder.h"
 
+#include "core/utf8.h"
 #include "data/bpe.h"
-#include "data/utf8.h"
 
 namespace nibble::data {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/utf8.h"
 #include "data/spm.h"
 #include "data/tokenizer_spec.h"
-#include "data/utf8.h"
 
 namespace nibble::data {
 namespace {

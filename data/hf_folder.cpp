@@ -10,20 +10,6 @@
 namespace nibble::data {
 namespace {
 
-constexpr int64_t kMaxVocab = int64_t{1} << 24;
-
-AddedToken read_added(const JsonView& view, int64_t id) {
-  AddedToken token;
-  token.id = static_cast<int32_t>(id);
-  token.content = view.at("content").text();
-  token.special = view.flag_or("special", false);
-  token.lstrip = view.flag_or("lstrip", false);
-  token.rstrip = view.flag_or("rstrip", false);
-  token.single_word = view.flag_or("single_word", false);
-  token.normalized = view.flag_or("normalized", !token.special);
-  return token;
-}
-
 // "bos_token": "<s>" or {"content": "<s>", ...}; -1: not given, or not a token of this vocabulary.
 void read_special_id(const JsonView& root, const char* key, const TokenizerSpec& spec, int32_t& id) {
   const auto view = root.find(key);
@@ -79,6 +65,18 @@ int32_t TokenizerSpec::find(std::string_view text) const {
     if (tokens[id] == text && !text.empty()) return static_cast<int32_t>(id);
   }
   return -1;
+}
+
+AddedToken read_added_token(const JsonView& view, int64_t id) {
+  AddedToken token;
+  token.id = static_cast<int32_t>(id);
+  token.content = view.at("content").text();
+  token.special = view.flag_or("special", false);
+  token.lstrip = view.flag_or("lstrip", false);
+  token.rstrip = view.flag_or("rstrip", false);
+  token.single_word = view.flag_or("single_word", false);
+  token.normalized = view.flag_or("normalized", !token.special);
+  return token;
 }
 
 void place_added_token(TokenizerSpec& spec, const AddedToken& token) {
@@ -144,7 +142,7 @@ void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& s
         if (id_text.empty() || id_text.size() > 8 || id_text.find_first_not_of("0123456789") != std::string::npos) {
           view.fail("the key must be a token id");
         }
-        AddedToken token = read_added(view, std::stol(id_text));
+        AddedToken token = read_added_token(view, std::stol(id_text));
         if (!has_added(spec, token.content)) place_added_token(spec, token);
       }
     }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace nibble::data {
 namespace {

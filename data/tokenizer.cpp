@@ -8,10 +8,10 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/utf8.h"
 #include "data/decoder.h"
 #include "data/spm.h"
 #include "data/tokenizer_spec.h"
-#include "data/utf8.h"
 #include "data/word_cache.h"
 
 namespace nibble::data {

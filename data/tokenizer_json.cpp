@@ -3,14 +3,12 @@
 #include <fmt/core.h>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "data/json_view.h"
 #include "data/tokenizer_spec.h"
-#include "data/utf8.h"
 
 namespace nibble::data {
 namespace {
-
-constexpr int64_t kMaxVocab = int64_t{1} << 24;  // far above any published vocabulary
 
 [[noreturn]] void refuse(const JsonView& view, std::string_view part, std::string_view what) {
   view.fail(fmt::format("{} '{}' is not supported; supported are byte-level BPE and byte-fallback BPE tokenizers "
@@ -118,7 +116,7 @@ void read_post_processor(const JsonView& view, TokenizerSpec& spec) {
     for (const JsonView& piece : view.at("single").items()) {
       if (const auto special = piece.find("SpecialToken")) {
         for (const JsonView& id : specials.at(special->at("id").text()).at("ids").items()) {
-          (behind ? spec.suffix : spec.prefix).push_back(static_cast<int32_t>(id.integer(0, kMaxVocab)));
+          (behind ? spec.suffix : spec.prefix).push_back(static_cast<int32_t>(id.integer(0, kMaxVocab - 1)));
         }
       } else {
         piece.at("Sequence");
@@ -235,15 +233,7 @@ TokenizerSpec read_tokenizer_json(const std::filesystem::path& path) {
   if (const auto decoder = root.find("decoder")) read_decoder(*decoder, spec.decoder);
   if (const auto added = root.find("added_tokens")) {
     for (const JsonView& view : added->items()) {
-      AddedToken token;
-      token.id = static_cast<int32_t>(view.at("id").integer(0, kMaxVocab - 1));
-      token.content = view.at("content").text();
-      token.special = view.flag_or("special", false);
-      token.lstrip = view.flag_or("lstrip", false);
-      token.rstrip = view.flag_or("rstrip", false);
-      token.single_word = view.flag_or("single_word", false);
-      token.normalized = view.flag_or("normalized", !token.special);
-      place_added_token(spec, token);
+      place_added_token(spec, read_added_token(view, view.at("id").integer(0, kMaxVocab - 1)));
     }
   }
   return spec;

@@ -15,6 +15,11 @@
 
 namespace nibble::data {
 
+class JsonView;
+
+// Ids are below this, which is far above any published vocabulary: a damaged id must not make a huge table.
+inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
+
 struct DecoderStep {
   enum class Kind : uint8_t { kByteLevel, kReplace, kByteFallback, kFuse, kStrip, kMetaspace } kind = Kind::kFuse;
   std::string pattern;        // kReplace; kMetaspace: the replacement
@@ -61,6 +66,9 @@ TokenizerSpec read_sentencepiece_model(const std::filesystem::path& path);
 // Adds what lies beside a tokenizer file: special ids, chat template, further added tokens.
 // tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.jinja; all optional.
 void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& spec);
+
+// {"content": "<s>", "special": true, ...}, as tokenizer.json and tokenizer_config.json write it.
+AddedToken read_added_token(const JsonView& view, int64_t id);
 
 // Gives token `token.id` its place in spec.tokens and spec.added. THROWS FormatError where the id is out of bounds.
 void place_added_token(TokenizerSpec& spec, const AddedToken& token);

@@ -6,6 +6,8 @@
 #include <exception>
 #include <system_error>
 
+#include "gpu/runtime_table.h"
+
 namespace nibble::gpu {
 namespace {
 
@@ -102,8 +104,8 @@ ModuleStatus module_status(const fs::path& module_path, const std::string& drive
   status.text = open_module(module_path, table);
   if (!status.text.empty()) return status;
   try {
-    status.devices = table->device_count();
-    const DeviceInfo info = table->device_info(0);
+    status.devices = table->runtime->device_count();
+    const DeviceInfo info = table->runtime->device_info(0);
     status.text = fmt::format("{} GPU(s); 0: {}, compute capability {}.{}, {:.1f} of {:.1f} GiB free", status.devices,
                               info.name, info.major, info.minor, static_cast<double>(info.free_bytes) / (1 << 30),
                               static_cast<double>(info.total_bytes) / (1 << 30));

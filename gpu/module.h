@@ -10,28 +10,37 @@
 #include <string>
 
 namespace nibble::quant {
-struct DequantizeLaunch;  // quant/blockwise_launch.h
+struct CudaTable;  // quant/cuda_table.h
+}
+namespace nibble::optim {
+struct CudaTable;  // optim/cuda_table.h
+}
+namespace nibble::nn {
+struct CudaTable;  // nn/cuda_table.h
 }
 
 namespace nibble::gpu {
 
-inline constexpr uint32_t kModuleVersion = 1;  // goes up with every change of ModuleTable or of a launch struct
+inline constexpr uint32_t kModuleVersion = 2;  // goes up with every change of a table or of a launch struct
 inline constexpr const char* kModuleFile = "libnibble_cuda.so";
 inline constexpr const char* kModuleSymbol = "nibble_cuda_module";
 
-struct DeviceInfo {
-  char name[128];
-  int major, minor;          // compute capability
-  int64_t total_bytes;
-  int64_t free_bytes;
-  bool has_managed_memory;
+struct RuntimeTable;  // gpu/runtime_table.h
+
+// One table a layer, so that a layer's launch lines are named in that layer only.
+struct ModuleTable {
+  uint32_t version;  // first, always
+  const RuntimeTable* runtime;
+  const quant::CudaTable* quant;
+  const optim::CudaTable* optim;
+  const nn::CudaTable* nn;
 };
 
-struct ModuleTable {
-  uint32_t version;                                  // first, always
-  int (*device_count)();                             // THROWS CudaError
-  DeviceInfo (*device_info)(int device);             // THROWS CudaError
-  void (*dequantize)(const quant::DequantizeLaunch& launch, void* stream);  // quant::dequantize_cuda
+// Where work is queued: a module and one of its streams. Empty: the work is done on the CPU, at once.
+struct Queue {
+  const ModuleTable* module = nullptr;
+  void* stream = nullptr;  // a cudaStream_t; null: the default stream
+  explicit operator bool() const { return module != nullptr; }
 };
 
 // Which module was chosen, or why none was.

@@ -60,10 +60,9 @@ void decode(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSh
   });
 }
 
-}  // namespace
-
-void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int32_t> document_starts,
-                       const AttentionShape& shape, const Tensor& out, const Tensor& lse) {
+// What forward and backward share.
+void expect_forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out, const Tensor& lse,
+                    std::span<const int32_t> document_starts, const AttentionShape& shape) {
   const int64_t tokens = q.size(0);
   const at::ScalarType dtype = q.scalar_type();
   expect_attention(shape, dtype);
@@ -74,6 +73,14 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::s
   tensor::expect_shape(lse, {shape.Hq, tokens}, "lse");
   expect_contiguous(lse, at::kFloat, "lse");
   expect_documents(document_starts, tokens);
+}
+
+}  // namespace
+
+void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int32_t> document_starts,
+                       const AttentionShape& shape, const Tensor& out, const Tensor& lse) {
+  const at::ScalarType dtype = q.scalar_type();
+  expect_forward(q, k, v, out, lse, document_starts, shape);
   if (dtype == at::kBFloat16 && attention_avx512_fits(shape)) {
     attention_forward_avx512(q, k, v, document_starts, shape, out, lse);
     return;
@@ -89,18 +96,11 @@ void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, co
                         const Tensor& dq, const Tensor& dk, const Tensor& dv) {
   const int64_t tokens = q.size(0);
   const at::ScalarType dtype = q.scalar_type();
-  expect_attention(shape, dtype);
+  expect_forward(q, k, v, out, lse, document_starts, shape);
   expect_heads(dout, tokens, shape.Hq, shape.D, dtype, "dout");
-  expect_heads(q, tokens, shape.Hq, shape.D, dtype, "q");
-  expect_heads(k, tokens, shape.Hkv, shape.D, dtype, "k");
-  expect_heads(v, tokens, shape.Hkv, shape.D, dtype, "v");
-  expect_heads(out, tokens, shape.Hq, shape.D, dtype, "out");
   expect_heads(dq, tokens, shape.Hq, shape.D, dtype, "dq");
   expect_heads(dk, tokens, shape.Hkv, shape.D, dtype, "dk");
   expect_heads(dv, tokens, shape.Hkv, shape.D, dtype, "dv");
-  tensor::expect_shape(lse, {shape.Hq, tokens}, "lse");
-  expect_contiguous(lse, at::kFloat, "lse");
-  expect_documents(document_starts, tokens);
   if (dtype == at::kBFloat16 && attention_avx512_fits(shape)) {
     attention_backward_avx512(dout, q, k, v, out, lse, document_starts, shape, dq, dk, dv);
     return;

@@ -51,16 +51,17 @@ class LayerPass {
     }
   }
 
-  // mid = x + o(attended), then its norm.
-  void mid(LayerSaved& s, Arena& arena) {
+  // mid = x + o(attended) and its norm, in one pass over memory.
+  void mid(LayerSaved& s, Arena& arena, Arena& norm_arena) {
     s.mid = arena.take(s.x.sizes(), s.x.scalar_type());
     project(s, layer_.o, Projection::kO, s.attended, s.mid, arena);
-    s.mid.add_(s.x);
+    take_mid_norm(s, norm_arena);
+    add_rms_norm(s.mid, s.x, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd);
   }
 
+  // The norm of a mid that was kept.
   void mid_norm(LayerSaved& s, Arena& arena) {
-    s.mid_normed = arena.take(s.x.sizes(), s.x.scalar_type());
-    if (!s.mid_rstd.defined()) s.mid_rstd = arena.take({tokens(s)}, at::kFloat);
+    take_mid_norm(s, arena);
     rms_norm(s.mid, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd);
   }
 
@@ -90,6 +91,11 @@ class LayerPass {
   }
 
  private:
+  void take_mid_norm(LayerSaved& s, Arena& arena) {
+    s.mid_normed = arena.take(s.x.sizes(), s.x.scalar_type());
+    if (!s.mid_rstd.defined()) s.mid_rstd = arena.take({tokens(s)}, at::kFloat);
+  }
+
   void project(LayerSaved& s, const Linear& linear, Projection p, const Tensor& x, const Tensor& y, Arena& arena) {
     s.h[static_cast<int>(p)] = linear_forward(linear, x, y, context_.dropout, ws_, arena);
   }
@@ -143,8 +149,7 @@ void layer_forward(const Layer& layer, const LayerContext& context, const Tensor
   s.mid_rstd = attention.take({x.size(0)}, at::kFloat);
   pass.input_norm(s, elementwise);
   pass.attention(s, attention, cache);
-  pass.mid(s, attention);
-  pass.mid_norm(s, elementwise);
+  pass.mid(s, attention, elementwise);
   pass.gate_up(s, mlp);
   pass.activation(s, elementwise);
   pass.down(s, y, training ? ws.saved : ws.scratch);
@@ -169,9 +174,10 @@ void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, Re
   if (!policy.keeps_elementwise()) pass.input_norm(s, ws.scratch);
   if (!policy.keeps_attention()) {
     pass.attention(s, ws.scratch, nullptr);
-    pass.mid(s, ws.scratch);
+    pass.mid(s, ws.scratch, ws.scratch);
+  } else if (!policy.keeps_elementwise()) {
+    pass.mid_norm(s, ws.scratch);
   }
-  if (!policy.keeps_elementwise()) pass.mid_norm(s, ws.scratch);
   if (!policy.keeps_mlp()) pass.gate_up(s, ws.scratch);
   if (!policy.keeps_elementwise()) pass.activation(s, ws.scratch);
 

@@ -7,27 +7,12 @@
 #include <map>
 #include <sstream>
 
+#include "core/utf8.h"
+
 namespace nibble::schema {
 namespace {
 
 constexpr size_t kMaxEntries = 10000;
-
-// The first byte that is not part of UTF-8 (RFC 3629: no overlong forms, no surrogates), or npos. yaml-cpp would replace it.
-size_t first_not_utf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto byte = [&](size_t k) -> unsigned { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0; };
-    const unsigned lead = byte(0);
-    const size_t size = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
-    if (size == 0) return i;
-    for (size_t k = 1; k < size; ++k) {
-      if ((byte(k) & 0xC0) != 0x80) return i;
-    }
-    const unsigned second = byte(1);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) return i;
-    i += size;
-  }
-  return text.npos;
-}
 
 // The file's text by line, to look at what yaml-cpp's marks point to.
 class Lines {
@@ -208,8 +193,9 @@ std::vector<YamlEntry> read_yaml(std::string_view text, const std::string& file,
     findings.push_back({file, 0, 0, fmt::format("a NUL byte at byte {}: not a text file", at)});
     return {};
   }
-  if (const size_t at = first_not_utf8(text); at != text.npos) {
-    findings.push_back({file, 0, 0, fmt::format("byte {} is not UTF-8; save the file in that encoding", at)});
+  // yaml-cpp would replace the bytes.
+  if (const auto at = first_invalid_utf8(text)) {
+    findings.push_back({file, 0, 0, fmt::format("byte {} is not UTF-8; save the file in that encoding", *at)});
     return {};
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark, as Windows editors write it

@@ -64,10 +64,11 @@ show $nibble resume "$run"
 title "4. after: the same question"
 show $nibble generate "$run" --chat --prompt "$question" --max-new-tokens 48 | tee "$out/after.txt"
 
-title "5. export the merged model; evaluate the model as it came and the merged one on unseen answers"
+title "5. export the merged model; evaluate the model as it came and the merged one on questions that it has not seen"
+held_out=(--set validation_file=configs/demo/held_out.jsonl --set chat_template_path=chatml)
 show $nibble export "$run" "$out/merged" --format merged
-show $nibble eval "$model" --text configs/demo/held_out.txt
-show $nibble eval "$out/merged" --text configs/demo/held_out.txt
+show $nibble eval "$model" "${held_out[@]}"
+show $nibble eval "$out/merged" "${held_out[@]}"
 
 if ! grep -q '^Answer:' "$out/after.txt" || grep -q '^Answer:' "$out/before.txt"; then
   echo "demo.sh: the answers before and after do not differ as taught; see $out/before.txt and $out/after.txt" >&2

@@ -1,7 +1,6 @@
 // nibble doctor: what this machine has, one line each, with what to do.
 #include <CLI/CLI.hpp>
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -12,6 +11,7 @@
 
 #include <torch/headeronly/version.h>
 
+#include "gpu/module.h"
 #include "tensor/torch.h"
 #include "trainer/command.h"
 #include "trainer/memory_plan.h"
@@ -51,11 +51,10 @@ Finding cpu_features() {
   return {"SIMD", have.empty() ? "none known" : have, advice};
 }
 
-Finding gpu_driver() {
-  void* handle = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (handle == nullptr) return {"GPU driver", "none", "training runs on the CPU; for a GPU install NVIDIA's driver"};
-  dlclose(handle);
-  return {"GPU driver", "libcuda.so.1", "this version trains on the CPU"};
+// The module that the machine could use, or why it cannot; training itself runs on the CPU in this version.
+Finding gpu_module() {
+  const gpu::ModuleStatus status = gpu::module_status();
+  return {"GPU", status.text, status.usable() ? "this version trains on the CPU" : ""};
 }
 
 std::vector<Finding> examine() {
@@ -68,7 +67,7 @@ std::vector<Finding> examine() {
   const double disk = error ? 0.0 : static_cast<double>(space.available) / kGib;
   all.push_back({"disk", fmt::format("{:.1f} GiB free here", disk), disk < 2 ? "little: a merged model and checkpoints need more" : ""});
   all.push_back({"LibTorch", fmt::format("{}, {} threads", TORCH_VERSION, at::get_num_threads()), ""});
-  all.push_back(gpu_driver());
+  all.push_back(gpu_module());
   return all;
 }
 

@@ -10,13 +10,11 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "data/sampler.h"
 #include "trainer/artifact.h"
 #include "trainer/command.h"
 #include "trainer/evaluate.h"
 #include "trainer/from_config.h"
 #include "trainer/stop_request.h"
-#include "trainer/token_batch.h"
 
 namespace nibble::trainer {
 namespace {
@@ -33,21 +31,6 @@ std::vector<int32_t> text_ids(const data::Tokenizer& tokenizer, const Options& o
   if (options.max_tokens > 0 && static_cast<int64_t>(ids.size()) > options.max_tokens) ids.resize(static_cast<size_t>(options.max_tokens));
   if (ids.size() < 2) throw DataError("the text has fewer than two tokens: there is nothing to score", {options.text});
   return ids;
-}
-
-Score score_data(nn::Pass& pass, const data::Dataset& data, const schema::RunConfig& config, const std::function<void()>& check) {
-  Score score;
-  data::BatchStream batches(data, config.per_device_eval_batch_size, 0, /*shuffle=*/false);
-  nn::PassOptions options;
-  options.loss_chunk_tokens = config.loss_chunk_tokens;
-  for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
-    const data::Batch batch = batches.next();
-    const nn::LossSum sum = pass.forward_loss(token_batch(batch), options);
-    score.nll += sum.nll;
-    score.tokens += sum.tokens;
-    check();
-  }
-  return score;
 }
 
 int run(const Options& options, const CommonOptions& common) {
@@ -69,7 +52,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (data_options.files.empty()) {
       throw ConfigError("there is nothing to evaluate on: give --text FILE, or --set validation_file=...", {options.src});
     }
-    score = score_data(pass, data::load_dataset(data_options, opened.tokenizer), config, check);
+    score = score_rows(pass, data::load_dataset(data_options, opened.tokenizer), config.per_device_eval_batch_size, config.loss_chunk_tokens, check);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double rate = static_cast<double>(score.tokens) / seconds;

@@ -16,6 +16,7 @@
 #include "io/optimizer_state.h"
 #include "schema/print.h"
 #include "trainer/command.h"
+#include "trainer/evaluate.h"
 #include "trainer/from_config.h"
 #include "trainer/plan_report.h"
 #include "trainer/process_clock.h"
@@ -141,7 +142,7 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   MetricsLog metrics(folder.metrics_path());
   LoopHooks hooks;
   hooks.progress = &progress;
-  hooks.evaluate = [&] { return validation_loss(pass, inputs.validation, config.per_device_eval_batch_size, config.loss_chunk_tokens); };
+  hooks.evaluate = [&] { return score_rows(pass, inputs.validation, config.per_device_eval_batch_size, config.loss_chunk_tokens).loss(); };
   hooks.log = [&](const MetricsRow& row) {
     metrics.write(row);
     folder.log(logged_line(row, state.max_steps, std::nullopt));

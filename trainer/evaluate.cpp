@@ -7,6 +7,9 @@
 #include <numeric>
 #include <vector>
 
+#include "data/sampler.h"
+#include "trainer/token_batch.h"
+
 namespace nibble::trainer {
 
 double Score::loss() const {
@@ -31,6 +34,22 @@ Score score_windows(nn::Pass& pass, std::span<const int32_t> ids, int64_t window
     score.nll += sum.nll;
     score.tokens += sum.tokens;
     if (each) each(begin + static_cast<int64_t>(n), total);
+  }
+  return score;
+}
+
+Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_batch, int64_t loss_chunk_tokens,
+                 const std::function<void()>& each) {
+  Score score;
+  nn::PassOptions options;
+  options.loss_chunk_tokens = loss_chunk_tokens;
+  data::BatchStream batches(rows, rows_per_batch, /*seed=*/0, /*shuffle=*/false);
+  for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
+    const data::Batch batch = batches.next();
+    const nn::LossSum sum = pass.forward_loss(token_batch(batch), options);
+    score.nll += sum.nll;
+    score.tokens += sum.tokens;
+    if (each) each();
   }
   return score;
 }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <span>
 
+#include "data/dataset.h"
 #include "nn/model.h"
 
 namespace nibble::trainer {
@@ -20,5 +21,10 @@ struct Score {
 // token is not scored. `each` is called after every window and may throw to stop.
 Score score_windows(nn::Pass& pass, std::span<const int32_t> ids, int64_t window, int64_t loss_chunk_tokens,
                     const std::function<void(int64_t done, int64_t total)>& each = {});
+
+// Scores the labelled tokens of every row, in the order of the data. `each` is called after every batch and may throw to
+// stop.
+Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_batch, int64_t loss_chunk_tokens,
+                 const std::function<void()>& each = {});
 
 }  // namespace nibble::trainer

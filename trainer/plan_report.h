@@ -9,8 +9,8 @@
 namespace nibble::trainer {
 
 std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes);
-// {"components": [{"name", "device", "bytes"}], "total_bytes": {"cpu": N}, "fits": {"memory": bool, "limit_bytes": N},
-//  "choices": {"recompute": NAME}}
+// {"components": [{"name", "device", "bytes"}], "total_bytes": {"cpu": N}, "fits": {"cpu": bool, "limit_bytes": N},
+//  "choices": {"recompute": NAME, "micro_batch_tokens": N}}
 std::string plan_json(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes);
 
 }  // namespace nibble::trainer

@@ -7,12 +7,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "data/sampler.h"
-#include "nn/model.h"
-#include "trainer/evaluate.h"
 #include "trainer/from_config.h"
 #include "trainer/open_tokenizer.h"
-#include "trainer/token_batch.h"
 
 namespace nibble::trainer {
 namespace {
@@ -101,20 +97,6 @@ std::vector<std::string> describe_data(const RunInputs& inputs) {
   for (const std::string& warning : inputs.train.stats.warnings) lines.push_back("warning: " + warning);
   for (const std::string& warning : inputs.validation.stats.warnings) lines.push_back("warning: " + warning);
   return lines;
-}
-
-double validation_loss(nn::Pass& pass, const data::Dataset& validation, int64_t rows_per_batch, int64_t loss_chunk_tokens) {
-  data::BatchStream batches(validation, rows_per_batch, /*seed=*/0, /*shuffle=*/false);
-  nn::PassOptions options;
-  options.loss_chunk_tokens = loss_chunk_tokens;
-  Score score;
-  for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
-    const data::Batch batch = batches.next();
-    const nn::LossSum sum = pass.forward_loss(token_batch(batch), options);
-    score.nll += sum.nll;
-    score.tokens += sum.tokens;
-  }
-  return score.loss();
 }
 
 }  // namespace nibble::trainer

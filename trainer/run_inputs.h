@@ -8,7 +8,6 @@
 #include "io/weight_source.h"
 #include "schema/load.h"
 #include "trainer/memory_plan.h"
-#include "nn/model.h"
 #include "trainer/run_state.h"
 
 namespace nibble::trainer {
@@ -25,8 +24,5 @@ RunInputs open_run_inputs(const schema::RunConfig& config);
 
 // "train: 328 examples (alpaca, chatml) in 41 rows, 12345 tokens, 45% trained", with warnings.
 std::vector<std::string> describe_data(const RunInputs& inputs);
-
-// The mean loss over the validation rows, nats. THROWS what a pass throws.
-double validation_loss(nn::Pass& pass, const data::Dataset& validation, int64_t rows_per_batch, int64_t loss_chunk_tokens);
 
 }  // namespace nibble::trainer

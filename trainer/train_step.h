@@ -44,8 +44,8 @@ struct StepParts {
 // Optimizer steps of one pass over the data: the last step of an epoch takes the micro-batches that are left.
 int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation_steps);
 
-// Makes the step that follows `state` with this learning rate; the state itself is the caller's to move on. nullopt: a stop was requested; the data position is back at
-// the step's start and neither adapter nor optimizer has changed.
+// Makes the step that follows `state` with this learning rate; the state itself is the caller's to move on. nullopt:
+// a stop was requested; the data position is back at the step's start and neither adapter nor optimizer has changed.
 // THROWS RunError where the loss or the gradient is not finite; nothing was updated.
 std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& options, const RunState& state,
                                      double learning_rate);

@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "data/nfc.h"
-#include "data/utf8.h"
 #include "tests/data/fixtures.h"
 
 namespace nibble::data {

@@ -85,7 +85,9 @@ def main():
     shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True)
     run, adapter, merged = (arguments.work / name for name in ("run", "adapter", "merged"))
-    text = arguments.data / "held_out.txt"
+    text = arguments.work / "held_out.txt"
+    rows = map(json.loads, (arguments.data / "held_out.jsonl").read_text().splitlines())
+    text.write_text("\n".join(f"{row['instruction']}\n{row['output']}\n" for row in rows))
     write_config(arguments.work / "config.yaml", arguments)
 
     trained = run_nibble(arguments.nibble, "train", arguments.work / "config.yaml")

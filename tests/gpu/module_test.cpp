@@ -8,6 +8,8 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "gpu/runtime_table.h"
+#include "quant/cuda_table.h"
 
 namespace nibble::gpu {
 namespace {
@@ -70,13 +72,13 @@ TEST(BuiltModule, LoadsWithoutADriverAndThrowsAcrossItsBorder) {
   ASSERT_NE(entry, nullptr);
   const ModuleTable* table = entry();
   ASSERT_EQ(table_mismatch(table), "");
-  ASSERT_NE(table->dequantize, nullptr);
+  ASSERT_NE(table->quant->dequantize, nullptr);
   if (module_status(path).usable()) {
-    EXPECT_GT(table->device_count(), 0);
+    EXPECT_GT(table->runtime->device_count(), 0);
     return;
   }
   try {
-    table->device_count();
+    table->runtime->device_count();
     ADD_FAILURE() << "counted devices although none is usable";
   } catch (const CudaError& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("cudaGetDeviceCount(&count) failed: "));

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace nibble::data {
+namespace nibble {
 
 struct CodePoint {
   char32_t value = 0;
@@ -31,4 +31,4 @@ std::string repair_utf8(std::string_view text);
 // Unicode property White_Space.
 bool is_white_space(char32_t c);
 
-}  // namespace nibble::data
+}  // namespace nibble

@@ -1,0 +1,7 @@
+#include "quant/cuda_table.h"
+
+namespace nibble::quant {
+
+const CudaTable kCudaTable{dequantize_cuda};
+
+}  // namespace nibble::quant
