@@ -73,13 +73,11 @@ class LayerPass {
     project(s, layer_.up, Projection::kUp, s.mid_normed, s.up, arena);
   }
 
-  void activation(LayerSaved& s, Arena& arena) {
-    s.act = arena.take(s.gate.sizes(), s.x.scalar_type());
-    swiglu(s.gate, s.up, s.act);
-  }
-
   void down(LayerSaved& s, const Tensor& y, Arena& arena) {
-    project(s, layer_.down, Projection::kDown, s.act, y, arena);
+    ArenaScope scope(ws_.scratch);
+    const Tensor act = ws_.scratch.take(s.gate.sizes(), s.x.scalar_type());
+    swiglu(s.gate, s.up, act);
+    project(s, layer_.down, Projection::kDown, act, y, arena);
     y.add_(s.mid);
   }
 
@@ -151,7 +149,6 @@ void layer_forward(const Layer& layer, const LayerContext& context, const Tensor
   pass.attention(s, attention, cache);
   pass.mid(s, attention, elementwise);
   pass.gate_up(s, mlp);
-  pass.activation(s, elementwise);
   pass.down(s, y, training ? ws.saved : ws.scratch);
   if (!training) return;
   const Tensor down_h = s.h[static_cast<int>(Projection::kDown)];
@@ -159,7 +156,7 @@ void layer_forward(const Layer& layer, const LayerContext& context, const Tensor
     s = LayerSaved{};
     s.x = x;
   }
-  if (!policy.keeps_elementwise()) s.x_normed = s.mid_normed = s.act = Tensor();
+  if (!policy.keeps_elementwise()) s.x_normed = s.mid_normed = Tensor();
   if (!policy.keeps_mlp()) s.gate = s.up = Tensor();
   s.h[static_cast<int>(Projection::kDown)] = down_h;
   *saved = std::move(s);
@@ -179,15 +176,16 @@ void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, Re
     pass.mid_norm(s, ws.scratch);
   }
   if (!policy.keeps_mlp()) pass.gate_up(s, ws.scratch);
-  if (!policy.keeps_elementwise()) pass.activation(s, ws.scratch);
 
   const auto backward = [&](Linear& linear, Projection p, const Tensor& x, const Tensor& d, const Tensor& dx, Into into) {
     linear_backward(linear, x, s.h[static_cast<int>(p)], d, dx, into, context.dropout, ws);
   };
-  // y = mid + down(act)
-  Tensor d_act = ws.scratch.take(s.act.sizes(), dtype);
-  backward(layer.down, Projection::kDown, s.act, dy, d_act, Into::kWrite);
-  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up);
+  // y = mid + down(act). act is rebuilt in the pass that makes gate's and up's gradients, and takes the place of its own.
+  const Tensor d_act = ws.scratch.take(s.gate.sizes(), dtype), act = d_act;
+  const Tensor down_dh = linear_backward_input(layer.down, s.h[static_cast<int>(Projection::kDown)], dy, d_act, Into::kWrite,
+                                               context.dropout, ws);
+  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up, act);
+  linear_backward_a(layer.down, act, down_dh, context.dropout, ws);
   Tensor d_normed = ws.scratch.take({tokens, context.config.hidden_size}, dtype);
   backward(layer.gate, Projection::kGate, s.mid_normed, s.gate, d_normed, Into::kWrite);
   backward(layer.up, Projection::kUp, s.mid_normed, s.up, d_normed, Into::kAdd);
@@ -228,7 +226,7 @@ int64_t saved_bytes_per_token(const ModelConfig& config, RecomputePolicy policy,
     elements += 2 * config.intermediate_size;
     adapters += 2;
   }
-  if (policy.keeps_elementwise()) elements += 2 * width + config.intermediate_size;
+  if (policy.keeps_elementwise()) elements += 2 * width;
   return bytes + element_bytes * (elements + adapters * lora_rank);
 }
 

@@ -35,7 +35,7 @@ struct LayerSaved {
   Tensor mid;                    // [T, C]
   Tensor mid_rstd;               // [T] fp32
   Tensor mid_normed;             // [T, C]
-  Tensor gate, up, act;          // [T, F]
+  Tensor gate, up;               // [T, F]; their product comes back with its gradient (swiglu_backward)
   Tensor h[kProjections];        // [T, R] inputs of LoRA's B
 };
 

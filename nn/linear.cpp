@@ -49,8 +49,8 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   return h;
 }
 
-void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
-                     const DropoutContext& context, Workspace& ws) {
+Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
+                             const DropoutContext& context, Workspace& ws) {
   const int64_t tokens = dy.size(0);
   tensor::expect_shape(dy, {-1, linear.weight.out()}, "dy");
   Tensor grad = dx;
@@ -63,22 +63,19 @@ void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Ten
       at::addmm_out(grad, grad, dy, weight);
     }
   }
-  if (!linear.lora) return;
+  if (!linear.lora) return {};
   Lora& lora = *linear.lora;
   tensor::expect_shape(h, {tokens, lora.rank()}, "h");
-  ArenaScope scope(ws.scratch);
   const at::ScalarType dtype = dy.scalar_type();
-  // dB += scale * dy^T h;  dh = scale * dy B;  dA += dh^T dropout(x);  dx += mask(dh A)
-  Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
-  at::mm_out(db, dy.t(), h);
-  lora.db.add_(db, lora.scale);
+  // dh = scale * dy B;  dB += scale * dy^T h;  dx += mask(dh A)
   Tensor dh = ws.scratch.take(h.sizes(), dtype);
   at::mm_out(dh, dy, lora.b);
   dh.mul_(lora.scale);
-  Tensor da = ws.scratch.take(lora.a.sizes(), dtype);
-  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws.scratch));
-  lora.da.add_(da);
-  if (!grad.defined()) return;
+  ArenaScope scope(ws.scratch);
+  Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
+  at::mm_out(db, dy.t(), h);
+  lora.db.add_(db, lora.scale);
+  if (!grad.defined()) return dh;
   if (context.training && lora.dropout > 0.0f) {
     Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
     at::mm_out(dropped, dh, lora.a);
@@ -87,6 +84,23 @@ void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Ten
   } else {
     at::addmm_out(grad, grad, dh, lora.a);
   }
+  return dh;
+}
+
+void linear_backward_a(Linear& linear, const Tensor& x, const Tensor& dh, const DropoutContext& context, Workspace& ws) {
+  if (!linear.lora) return;
+  Lora& lora = *linear.lora;
+  ArenaScope scope(ws.scratch);
+  Tensor da = ws.scratch.take(lora.a.sizes(), dh.scalar_type());
+  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws.scratch));
+  lora.da.add_(da);
+}
+
+void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
+                     const DropoutContext& context, Workspace& ws) {
+  ArenaScope scope(ws.scratch);
+  const Tensor dh = linear_backward_input(linear, h, dy, dx, into, context, ws);
+  linear_backward_a(linear, x, dh, context, ws);
 }
 
 }  // namespace nibble::nn

@@ -64,9 +64,16 @@ Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspac
 Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, const DropoutContext& dropout, Workspace& ws,
                       Arena& keep);
 
-// Adds the adapter's gradients to lora->da and db, and writes dx, or adds to it.
-// SHAPES x [T, In] and h [T, R] as in linear_forward, dy [T, Out], dx [T, In] or undefined (not needed).
 enum class Into : uint8_t { kWrite, kAdd };
+
+// The part of backward that does not need x: adds to lora->db and writes dx, or adds to it. SHAPES h [T, R] as
+// linear_forward gave it, dy [T, Out], dx [T, In] or undefined (not needed) -> dh [T, R] in ws.scratch, undefined without
+// an adapter.
+Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
+                             const DropoutContext& dropout, Workspace& ws);
+// The part that does: adds to lora->da. SHAPES x [T, In] as in linear_forward, dh [T, R].
+void linear_backward_a(Linear& linear, const Tensor& x, const Tensor& dh, const DropoutContext& dropout, Workspace& ws);
+// Both.
 void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,
                      const DropoutContext& dropout, Workspace& ws);
 

@@ -7,8 +7,8 @@
 namespace nibble::nn {
 
 // What LayerSaved keeps at each level; what is not kept is rebuilt in backward.
-//   none         everything
-//   elementwise  not: outputs of norms and swiglu
+//   none         everything but swiglu's output, which comes back for nothing in the pass over its gradient
+//   elementwise  not: outputs of norms
 //   mlp          not: those, gate and up
 //   layer        only the layer's input; the down projection is never rebuilt, since nothing needs its output
 struct RecomputePolicy {

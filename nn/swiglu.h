@@ -9,8 +9,10 @@ namespace nibble::nn {
 // then the product, rounded (as transformers). THROWS std::logic_error on other shapes or dtypes.
 void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out);
 
-// Gradients of the two inputs. SHAPES all [T, F]; each of dgate and dup may be any of dout, gate and up, but dgate and dup
-// are two tensors. NUMERICS as LibTorch's autograd rounds. THROWS as swiglu.
-void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, const Tensor& dgate, const Tensor& dup);
+// Gradients of the two inputs, and with `act` the output itself once more, so that forward need not keep it. SHAPES all
+// [T, F]; each of dgate, dup and act may be any of dout, gate and up, but they are tensors of their own. NUMERICS as
+// LibTorch's autograd rounds; act bit for bit as swiglu. THROWS as swiglu.
+void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, const Tensor& dgate, const Tensor& dup,
+                     const Tensor& act = {});
 
 }  // namespace nibble::nn

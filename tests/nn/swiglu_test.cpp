@@ -81,6 +81,12 @@ TEST(Swiglu, OutputsMayBeInputs) {
     u.copy_(up);
     swiglu_backward(d, g, u, u, d);
     EXPECT_TRUE(at::equal(u, expected.dgate) && at::equal(d, expected.dup));
+    g.copy_(gate);
+    u.copy_(up);
+    d.copy_(dout);
+    swiglu_backward(d, g, u, g, u, d);  // with the forward's output in the gradient's place, as a layer does
+    EXPECT_TRUE(at::equal(g, expected.dgate) && at::equal(u, expected.dup) && at::equal(d, expected.out));
+    g.copy_(gate);
     u.copy_(up);
     swiglu(g, u, g);
     EXPECT_TRUE(at::equal(g, expected.out));
