@@ -46,10 +46,12 @@ Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_bat
   data::BatchStream batches(rows, rows_per_batch, /*seed=*/0, /*shuffle=*/false);
   for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
     const data::Batch batch = batches.next();
-    const nn::LossSum sum = pass.forward_loss(token_batch(batch), options);
-    score.nll += sum.nll;
-    score.tokens += sum.tokens;
-    if (each) each();
+    for (const PassBatch& part : passes_of(batch, kCpuPassTokens)) {
+      const nn::LossSum sum = pass.forward_loss(part.tokens, options);
+      score.nll += sum.nll;
+      score.tokens += sum.tokens;
+      if (each) each();
+    }
   }
   return score;
 }

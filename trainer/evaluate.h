@@ -22,8 +22,7 @@ struct Score {
 Score score_windows(nn::Pass& pass, std::span<const int32_t> ids, int64_t window, int64_t loss_chunk_tokens,
                     const std::function<void(int64_t done, int64_t total)>& each = {});
 
-// Scores the labelled tokens of every row, in the order of the data. `each` is called after every batch and may throw to
-// stop.
+// Scores the labelled tokens of every row, in the order of the data. `each` is called on the way and may throw to stop.
 Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_batch, int64_t loss_chunk_tokens,
                  const std::function<void()>& each = {});
 

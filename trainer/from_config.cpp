@@ -83,7 +83,7 @@ optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t t
   return {config.lr_scheduler_type, optim::warmup_steps(config.warmup_steps, config.warmup_ratio, total), total};
 }
 
-PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t micro_batch_tokens) {
+PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t pass_tokens) {
   PlanInput input;
   input.model = model;
   input.load_in_4bit = config.load_in_4bit;
@@ -92,7 +92,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   const nn::LoraConfig lora = lora_config(config);
   input.lora_r = lora.r;
   input.lora_targets = lora.targets;
-  input.micro_batch_tokens = micro_batch_tokens;
+  input.pass_tokens = pass_tokens;
   input.loss_chunk_tokens = config.loss_chunk_tokens;
   input.recompute = {config.recompute == Recompute::kAuto ? Recompute::kNone : config.recompute};
   return input;

@@ -26,8 +26,8 @@ data::DataOptions validation_data_options(const schema::RunConfig& config);
 int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch);
 optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t total_steps);
 
-// For micro-batches of at most `micro_batch_tokens` tokens. The recompute level is the configured one; auto leaves the
+// For passes of at most `pass_tokens` tokens. The recompute level is the configured one; auto leaves the
 // choice to choose_recompute.
-PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t micro_batch_tokens);
+PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t pass_tokens);
 
 }  // namespace nibble::trainer

@@ -40,7 +40,7 @@ int64_t MemoryPlan::total_bytes() const {
 
 MemoryPlan plan_memory(const PlanInput& in) {
   const nn::ModelConfig& c = in.model;
-  const int64_t layers = c.num_hidden_layers, tokens = in.micro_batch_tokens, e = in.element_bytes;
+  const int64_t layers = c.num_hidden_layers, tokens = in.pass_tokens, e = in.element_bytes;
   int64_t base = 0, largest = 0, adapter = 0;
   for (int p = 0; p < nn::kProjections; ++p) {
     const auto projection = static_cast<nn::Projection>(p);

@@ -18,7 +18,7 @@ struct PlanInput {
   int64_t element_bytes = 2;         // of the compute dtype
   int64_t lora_r = 16;
   std::vector<nn::Projection> lora_targets;
-  int64_t micro_batch_tokens = 0;    // the largest: rows x max_length
+  int64_t pass_tokens = 0;           // of the largest pass through the model
   int64_t loss_chunk_tokens = 256;
   nn::RecomputePolicy recompute;
 };

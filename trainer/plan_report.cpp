@@ -15,7 +15,7 @@ constexpr double kMib = 1024.0 * 1024.0;
 
 std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {
   const int64_t total = plan.total_bytes();
-  std::string text = fmt::format("memory by component (micro-batch of {} tokens, recompute {})\n", input.micro_batch_tokens,
+  std::string text = fmt::format("memory by component (passes of {} tokens, recompute {})\n", input.pass_tokens,
                                  schema::enum_name(input.recompute.level));
   for (const PlanComponent& c : plan.components) {
     constexpr int kBar = 30;
@@ -34,7 +34,7 @@ std::string plan_json(const MemoryPlan& plan, const PlanInput& input, int64_t li
   for (const PlanComponent& c : plan.components) out["components"].push_back({{"name", c.name}, {"device", c.device}, {"bytes", c.bytes}});
   out["total_bytes"] = {{"cpu", plan.total_bytes()}};
   out["fits"] = {{"cpu", plan.total_bytes() <= limit_bytes}, {"limit_bytes", limit_bytes}};
-  out["choices"] = {{"recompute", schema::enum_name(input.recompute.level)}, {"micro_batch_tokens", input.micro_batch_tokens}};
+  out["choices"] = {{"recompute", schema::enum_name(input.recompute.level)}, {"pass_tokens", input.pass_tokens}};
   return out.dump();
 }
 

@@ -32,10 +32,14 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
       return std::nullopt;
     }
     const data::Batch batch = parts.batches.next();
-    pass.dropout = {true, options.seed, static_cast<uint64_t>(state.micro_step + m)};
-    const nn::LossSum part = parts.pass.forward_backward(token_batch(batch), pass);
-    loss.nll += part.nll;
-    loss.tokens += part.tokens;
+    // Dropout masks are drawn for every pass of its own: 2^16 of them in a micro-batch are more than can be.
+    uint64_t stream = static_cast<uint64_t>(state.micro_step + m) << 16;
+    for (const PassBatch& part : passes_of(batch, options.pass_tokens)) {
+      pass.dropout = {true, options.seed, stream++};
+      const nn::LossSum sum = parts.pass.forward_backward(part.tokens, pass);
+      loss.nll += sum.nll;
+      loss.tokens += sum.tokens;
+    }
     report.tokens += batch.tokens();
   }
   report.micro_batches = micro_batches;

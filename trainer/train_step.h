@@ -11,6 +11,7 @@
 #include "optim/adamw.h"
 #include "trainer/run_state.h"
 #include "trainer/stop_request.h"
+#include "trainer/token_batch.h"
 
 namespace nibble::trainer {
 
@@ -28,6 +29,7 @@ struct StepReport {
 struct StepOptions {
   int64_t gradient_accumulation_steps = 1;
   double max_grad_norm = 0.0;   // 0: no clipping
+  int64_t pass_tokens = kCpuPassTokens;  // see passes_of
   uint64_t seed = 0;
   nn::PassOptions pass;
 };

@@ -1,0 +1,99 @@
+#include "trainer/token_batch.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/tiny_model.h"
+
+namespace nibble::trainer {
+namespace {
+
+// Documents of these lengths, ids 1, 2, 3, ... through the batch.
+data::Batch batch_of(const std::vector<int32_t>& lengths) {
+  data::Batch batch;
+  batch.document_starts = {0};
+  for (const int32_t length : lengths) {
+    for (int32_t p = 0; p < length; ++p) {
+      batch.ids.push_back(static_cast<int32_t>(batch.ids.size()) % 60 + 1);
+      batch.labels.push_back(p % 3 == 0 ? -100 : batch.ids.back());
+      batch.positions.push_back(p);
+    }
+    batch.document_starts.push_back(static_cast<int32_t>(batch.ids.size()));
+  }
+  return batch;
+}
+
+std::vector<size_t> sizes(const std::vector<PassBatch>& passes) {
+  std::vector<size_t> out;
+  for (const PassBatch& pass : passes) out.push_back(pass.tokens.ids.size());
+  return out;
+}
+
+TEST(PassesOf, EndWithTheDocumentThatReachesTheSize) {
+  const data::Batch batch = batch_of({4, 4, 4, 9, 1, 1});
+  EXPECT_EQ(sizes(passes_of(batch, 8)), (std::vector<size_t>{8, 13, 2}));
+  EXPECT_EQ(sizes(passes_of(batch, 1)), (std::vector<size_t>{4, 4, 4, 9, 1, 1}));
+  EXPECT_EQ(sizes(passes_of(batch, 1000)), (std::vector<size_t>{23}));
+}
+
+TEST(PassesOf, ViewEveryTokenOnceAndInOrder) {
+  const data::Batch batch = batch_of({5, 3, 7, 2});
+  size_t at = 0;
+  for (const PassBatch& pass : passes_of(batch, 6)) {
+    ASSERT_EQ(pass.document_starts.front(), 0);
+    ASSERT_EQ(static_cast<size_t>(pass.document_starts.back()), pass.tokens.ids.size());
+    EXPECT_EQ(pass.tokens.document_starts.data(), pass.document_starts.data());
+    for (size_t i = 0; i < pass.tokens.ids.size(); ++i, ++at) {
+      EXPECT_EQ(pass.tokens.ids[i], batch.ids[at]);
+      EXPECT_EQ(pass.tokens.labels[i], batch.labels[at]);
+      EXPECT_EQ(pass.tokens.positions[i], batch.positions[at]);
+    }
+    for (const int32_t start : pass.document_starts) {
+      if (static_cast<size_t>(start) < pass.tokens.ids.size()) EXPECT_EQ(pass.tokens.positions[static_cast<size_t>(start)], 0);
+    }
+  }
+  EXPECT_EQ(at, batch.ids.size());
+}
+
+TEST(PassesOf, SumToTheLossAndGradientsOfTheWhole) {
+  const data::Batch batch = batch_of({6, 5, 9, 4});
+  nn::Model whole = test::tiny_model({}), parts = test::tiny_model({});
+  const auto run = [&](nn::Model& model, int64_t pass_tokens) {
+    nn::Pass pass(model, 16);
+    nn::LossSum sum;
+    for (const PassBatch& part : passes_of(batch, pass_tokens)) {
+      const nn::LossSum loss = pass.forward_backward(part.tokens, {});
+      sum.nll += loss.nll;
+      sum.tokens += loss.tokens;
+    }
+    return sum;
+  };
+  const nn::LossSum expected = run(whole, 1000), got = run(parts, 6);
+  EXPECT_EQ(got.tokens, expected.tokens);
+  // Policy (b): 24 tokens' sums in another order, fp32.
+  EXPECT_NEAR(got.nll, expected.nll, 24 * 1.2e-7 * expected.nll);
+  std::vector<Tensor> gradients;
+  whole.each_lora([&](const std::string&, nn::Lora& lora) { gradients.insert(gradients.end(), {lora.da, lora.db}); });
+  size_t i = 0;
+  parts.each_lora([&](const std::string& path, nn::Lora& lora) {
+    for (const Tensor& gradient : {lora.da, lora.db}) {
+      const Tensor& other = gradients.at(i++);
+      EXPECT_LE((gradient - other).norm().item<double>(), 1e-5 * other.norm().item<double>() + 1e-12) << path;
+    }
+  });
+  EXPECT_EQ(i, gradients.size());
+  EXPECT_GT(i, 0u);
+}
+
+TEST(LargestPass, IsReachedAndNotExceeded) {
+  for (const int32_t longest : {1, 5, 8, 20}) {
+    const data::Batch batch = batch_of({longest, 7, 1, longest, 3, 7});
+    int64_t most = 0;
+    for (const PassBatch& pass : passes_of(batch, 8)) most = std::max<int64_t>(most, static_cast<int64_t>(pass.tokens.ids.size()));
+    EXPECT_LE(most, largest_pass(batch.tokens(), std::max(longest, 7), 8));
+  }
+  EXPECT_EQ(largest_pass(1024, 512, 512), 1023);
+  EXPECT_EQ(largest_pass(300, 300, 512), 300);
+}
+
+}  // namespace
+}  // namespace nibble::trainer
