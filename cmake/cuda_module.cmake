@@ -33,7 +33,7 @@ endif()
 
 set(NIBBLE_CUDA_ARCHITECTURES 75 80 86 89 90 120)
 set(nvcc_flags --std=c++17 -O3 -fmad=false -I${CMAKE_SOURCE_DIR} -Werror all-warnings -Xptxas -v
-               -Xcompiler -fPIC,-Wall,-fvisibility=hidden)
+               -Xcompiler -fPIC,-Wall,-fvisibility=hidden,-fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
 foreach(arch ${NIBBLE_CUDA_ARCHITECTURES})
   list(APPEND nvcc_flags -gencode arch=compute_${arch},code=sm_${arch})
 endforeach()

@@ -9,11 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#if defined(__CUDACC__)
-#define NIBBLE_HOST_DEVICE __host__ __device__
-#else
-#define NIBBLE_HOST_DEVICE
-#endif
+#include "core/host_device.h"
 
 namespace nibble::gpu {
 
@@ -22,7 +18,8 @@ inline constexpr int kWarpThreads = 32;
 
 struct LaunchShape {
   unsigned blocks;
-  unsigned threads;  // a block
+  unsigned threads;       // a block
+  unsigned blocks_y = 1;  // a second dimension of the grid, at most 65535
 };
 
 // Blocks of `threads` threads that each own a tile of `tile_items` items. THROWS std::invalid_argument unless

@@ -103,7 +103,7 @@ void wait(void* stream, void* event) { NIBBLE_CUDA_CHECK(cudaStreamWaitEvent(str
 bool done(void* event) {
   const cudaError_t state = cudaEventQuery(event_of(event));
   if (state == cudaErrorNotReady) return false;
-  NIBBLE_CUDA_CHECK(state);
+  if (state != cudaSuccess) throw_cuda_error(state, "cudaEventQuery(event_of(event))", __FILE__, __LINE__);
   return true;
 }
 

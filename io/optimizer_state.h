@@ -1,20 +1,22 @@
-// optimizer.safetensors of a checkpoint: the optimizer's tensors by name, fp32, and the number of its updates.
+// optimizer.safetensors of a checkpoint: the optimizer's tensors by name and the number of its updates.
 //
-// "<module path>.lora_A.weight.master", ".exp_avg", ".exp_avg_sq" and likewise for lora_B; metadata: format
-// "nibble-adamw-1", steps "<n>". The tensors are stored bit for bit, so that a resumed run continues exactly.
+// For each parameter "<module path>.lora_A.weight" and likewise lora_B: ".master", ".exp_avg" and, with two moments,
+// ".exp_avg_sq", fp32 in the parameter's shape. 8-bit moments are uint8 codes of that shape, with ".exp_avg_absmax" and
+// ".exp_avg_sq_absmax", fp32, one scale for 256 of them. Metadata: format "nibble-<optim>-1" ("nibble-adamw_8bit-1"), steps
+// "<n>". The tensors are stored bit for bit, so that a resumed run continues exactly.
 #pragma once
 
 #include <filesystem>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 
 namespace nibble::io {
 
-// Streams the state to `path`. THROWS IoError
-void save_optimizer(const optim::AdamW& adamw, const std::filesystem::path& path);
+// Streams the state to `path`, one tensor in memory at a time. THROWS IoError
+void save_optimizer(const optim::Optimizer& optimizer, const std::filesystem::path& path);
 
-// Overwrites the state of `adamw` and writes its parameters from the masters. The file must hold exactly the tensors
-// that the optimizer has; everything is checked before anything is overwritten. THROWS IoError, FormatError
-void load_optimizer(optim::AdamW& adamw, const std::filesystem::path& path);
+// Overwrites the state of `optimizer` and writes its parameters from the masters. The file must be of the same kind of
+// optimizer and hold exactly its tensors; everything is checked before anything is overwritten. THROWS IoError, FormatError
+void load_optimizer(optim::Optimizer& optimizer, const std::filesystem::path& path);
 
 }  // namespace nibble::io

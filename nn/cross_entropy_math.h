@@ -1,14 +1,16 @@
-// Scalar math of the softmax cross entropy, written so that the compiler vectorizes loops over it.
+// Scalar math of the softmax cross entropy, written so that the compiler vectorizes loops over it. Shared with kernels.
 #pragma once
 
-#include <bit>
 #include <cstdint>
+#include <cstring>
+
+#include "core/host_device.h"
 
 namespace nibble::nn {
 
 // exp(x) for x <= 0, within 2 ulp; below -87 it is 0. Cody-Waite reduction to |r| <= ln(2)/2 and the degree-6 Taylor
 // polynomial in Horner form (coefficients 1/n!), whose error there is below 2^-25.
-inline float exp_nonpositive(float x) {
+NIBBLE_HOST_DEVICE inline float exp_nonpositive(float x) {
   constexpr float kLog2e = 1.44269504f, kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   const float clamped = x < -87.0f ? -87.0f : x;
   // Adding 1.5 * 2^23 rounds to the nearest integer in the float's low bits.
@@ -22,8 +24,9 @@ inline float exp_nonpositive(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const auto exponent = static_cast<int32_t>(n) + 127;
-  const float scale = std::bit_cast<float>(exponent << 23);
+  const int32_t exponent_bits = (static_cast<int32_t>(n) + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &exponent_bits, sizeof scale);
   return x < -87.0f ? 0.0f : p * scale;
 }
 

@@ -11,7 +11,7 @@ struct SiluParts {
 };
 
 // From exp(-|gate|), so that neither sign overflows. NUMERICS within 4 ulp, where sigmoid is above 1e-38.
-inline SiluParts silu_parts(float gate) {
+NIBBLE_HOST_DEVICE inline SiluParts silu_parts(float gate) {
   const float magnitude = gate < 0.0f ? -gate : gate;
   const float e = exp_nonpositive(-magnitude);
   const float numerator = gate < 0.0f ? e : 1.0f;
@@ -20,6 +20,6 @@ inline SiluParts silu_parts(float gate) {
 }
 
 // d silu(gate) / d gate
-inline float silu_derivative(float gate, float sigmoid) { return sigmoid * (1.0f + gate * (1.0f - sigmoid)); }
+NIBBLE_HOST_DEVICE inline float silu_derivative(float gate, float sigmoid) { return sigmoid * (1.0f + gate * (1.0f - sigmoid)); }
 
 }  // namespace nibble::nn

@@ -4,22 +4,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "optim/clip_math.h"
 #include "tensor/torch.h"
 
 namespace nibble::optim {
 
 // The square root of the sum of squares of all elements. SHAPES any, fp32, contiguous, CPU.
-// NUMERICS squares and sums are fp64 over fixed chunks that are added in order: the result depends neither on the number
-// of threads nor on the CPU's vector width. NaN or infinite where an element is.
+// NUMERICS squares and sums are fp64 in a fixed order (optim/clip_math.h): the result depends neither on the number of
+// threads nor on the CPU's vector width, and CUDA computes the same bits. NaN or infinite where an element is.
 double global_norm(const std::vector<Tensor>& gradients);
-
-// What one optimizer step needs to know about its gradients.
-struct ClippedGradient {
-  double grad_norm = 0.0;  // of the mean gradient per trained token, before clipping
-  float scale = 1.0f;      // multiply the summed gradients by this: 1/tokens and clipping in one factor
-
-  bool finite() const;
-};
 
 // The gradients are sums over `trained_tokens` tokens (all micro-batches of the step). max_grad_norm <= 0: no clipping.
 // THROWS std::invalid_argument where trained_tokens < 1: a step without trained tokens has no gradient.

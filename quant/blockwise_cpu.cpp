@@ -85,6 +85,19 @@ void dequantize_at(const DequantizeSpan& span, int64_t begin, int64_t end, Out* 
   }
 }
 
+// The sum of x[0 .. n), as a tree over `size` (a power of two) leaves of which those from n on are zero.
+constexpr int64_t kSumLeaf = 64;
+double tree_sum(const float* x, int64_t n, int64_t size) {
+  if (n <= 0) return 0.0;
+  if (size > kSumLeaf) return tree_sum(x, std::min(n, size / 2), size / 2) + tree_sum(x + size / 2, n - size / 2, size / 2);
+  double sums[kSumLeaf] = {};
+  std::copy(x, x + n, sums);
+  for (int64_t count = kSumLeaf / 2; count > 0; count /= 2) {
+    for (int64_t i = 0; i < count; ++i) sums[i] = sums[2 * i] + sums[2 * i + 1];
+  }
+  return sums[0];
+}
+
 }  // namespace
 
 Isa best_isa() {
@@ -148,11 +161,9 @@ void quantize_scales_cpu(const float* absmax, int64_t blocks, float offset, int6
 }
 
 float mean_scale_cpu(const float* absmax, int64_t blocks) {
-  double lanes[8] = {};
-  for (int64_t b = 0; b < blocks; ++b) lanes[b & 7] += absmax[b];
-  double sum = 0.0;
-  for (double lane : lanes) sum += lane;
-  return static_cast<float>(sum / static_cast<double>(blocks));
+  int64_t size = kSumLeaf;
+  while (size < blocks) size *= 2;
+  return static_cast<float>(tree_sum(absmax, blocks, size) / static_cast<double>(blocks));
 }
 
 void dequantize_cpu(const DequantizeSpan& span, int64_t begin, int64_t end, float* out, Isa isa) {

@@ -7,37 +7,13 @@
 
 #include <cstdint>
 
-#include "schema/enums.h"
+#include "quant/blockwise_span.h"
 
 namespace nibble::quant {
 
 enum class Isa : uint8_t { kScalar, kAvx2, kAvx512 };  // a CPU that has one has those before it
 Isa best_isa();                                        // what this CPU can run
 const char* isa_name(Isa isa);                         // "avx512"
-
-enum class Element : uint8_t { kF32, kBf16, kF16 };
-
-// REQUIRES blocksize a power of two, 32..4096.
-struct QuantizeSpan {
-  QuantType type = QuantType::kNf4;
-  Element element = Element::kF32;
-  int64_t blocksize = 64;
-  int64_t numel = 0;
-  const void* weight = nullptr;  // [numel]
-  uint8_t* codes = nullptr;      // [ceil(numel/2)]
-  float* absmax = nullptr;       // [ceil(numel/blocksize)]
-};
-
-struct DequantizeSpan {
-  QuantType type = QuantType::kNf4;
-  int64_t blocksize = 64;
-  int64_t numel = 0;
-  const uint8_t* codes = nullptr;         // [ceil(numel/2)]
-  const float* absmax = nullptr;          // [blocks], or null with double quantization:
-  const uint8_t* absmax_codes = nullptr;  // [blocks]
-  const float* nested_absmax = nullptr;   // [ceil(blocks/256)]
-  float nested_offset = 0.0f;
-};
 
 // Encodes blocks [block_begin, block_end). Returns the first of them that holds a NaN or an infinity (its outputs and those
 // of later blocks are then not written), or -1. REQUIRES an isa that this CPU has, here and below.
@@ -46,7 +22,8 @@ int64_t quantize_blocks_cpu(const QuantizeSpan& span, int64_t block_begin, int64
 // The flat index of the first value of a block that is not finite, or -1.
 int64_t find_not_finite_cpu(const QuantizeSpan& span, int64_t block);
 
-// The mean of absmax [blocks], summed in fp64 in a fixed order. REQUIRES blocks > 0.
+// The mean of absmax [blocks], summed in fp64 as a binary tree over neighbours, ((0 1) (2 3)) ((4 5) ...): what any cut into
+// aligned parts of a power of two gives, so that CUDA's blocks add up to the same bits. REQUIRES blocks > 0.
 float mean_scale_cpu(const float* absmax, int64_t blocks);
 
 // Quantizes scales: absmax [blocks] minus offset to codes of the signed dynamic map, for nested blocks

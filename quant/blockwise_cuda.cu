@@ -4,8 +4,8 @@
 // Here a scale is rebuilt where it is used; eight threads of a warp share it and the caches hold it.
 #include <string>
 
-#include "gpu/check.h"
 #include "gpu/device.cuh"
+#include "gpu/launch.cuh"
 #include "quant/blockwise_launch.h"
 #include "quant/codebook.h"
 #include "quant/layout_constants.h"
@@ -83,19 +83,18 @@ __global__ void __launch_bounds__(kDequantizeThreads, kResidentBlocks)
 }
 
 template <bool kNested, class Out>
-void launch_dequantize(const DequantizeLaunch& launch, const Tables& tables, const Scales& scales, cudaStream_t stream) {
-  const gpu::LaunchShape shape = dequantize_shape(launch.numel);
-  dequantize_kernel<kNested><<<shape.blocks, shape.threads, 0, stream>>>(tables, launch.codes, scales, launch.numel,
-                                                                         static_cast<Out*>(launch.out));
-  NIBBLE_CUDA_CHECK(cudaGetLastError());
+void launch_dequantize(const DequantizeLaunch& launch, const Tables& tables, const Scales& scales, void* stream) {
+  gpu::launch(dequantize_shape(launch.span.numel), stream, dequantize_kernel<kNested, Out>, tables, launch.span.codes,
+              scales, launch.span.numel, static_cast<Out*>(launch.out));
 }
 
 void check(const DequantizeLaunch& launch) {
-  const int64_t b = launch.blocksize;
+  const DequantizeSpan& span = launch.span;
+  const int64_t b = span.blocksize;
   const bool blocksize_fits = b >= kSmallestBlocksize && b <= kLargestBlocksize && (b & (b - 1)) == 0;
-  const bool has_scales = launch.absmax != nullptr || (launch.absmax_codes != nullptr && launch.nested_absmax != nullptr);
-  const auto address = reinterpret_cast<uintptr_t>(launch.codes) | reinterpret_cast<uintptr_t>(launch.out);
-  if (!blocksize_fits || !has_scales || launch.codes == nullptr || launch.out == nullptr || address % 16 != 0) {
+  const bool has_scales = span.absmax != nullptr || (span.absmax_codes != nullptr && span.nested_absmax != nullptr);
+  const auto address = reinterpret_cast<uintptr_t>(span.codes) | reinterpret_cast<uintptr_t>(launch.out);
+  if (!blocksize_fits || !has_scales || span.codes == nullptr || launch.out == nullptr || address % 16 != 0) {
     throw std::invalid_argument("dequantize_cuda: block size " + std::to_string(b) +
                                 ", or a pointer that is null or not aligned to 16 bytes");
   }
@@ -105,20 +104,20 @@ void check(const DequantizeLaunch& launch) {
 
 void dequantize_cuda(const DequantizeLaunch& launch, void* stream) {
   check(launch);
+  const DequantizeSpan& span = launch.span;
   Tables tables;
-  for (int i = 0; i < 16; ++i) tables.book[i] = launch.type == QuantType::kNf4 ? kNf4Codebook[i] : kFp4Codebook[i];
+  for (int i = 0; i < 16; ++i) tables.book[i] = span.type == QuantType::kNf4 ? kNf4Codebook[i] : kFp4Codebook[i];
   for (int i = 0; i < 256; ++i) tables.map[i] = kDynamicMapSigned[i];
   int log2 = 0;
-  while ((int64_t{1} << log2) < launch.blocksize) ++log2;
-  const Scales scales{launch.absmax, launch.absmax_codes, launch.nested_absmax, launch.nested_offset, log2};
-  const auto s = static_cast<cudaStream_t>(stream);
-  const bool nested = launch.absmax == nullptr;
+  while ((int64_t{1} << log2) < span.blocksize) ++log2;
+  const Scales scales{span.absmax, span.absmax_codes, span.nested_absmax, span.nested_offset, log2};
+  const bool nested = span.absmax == nullptr;
   if (launch.out_is_bf16) {
-    nested ? launch_dequantize<true, __nv_bfloat16>(launch, tables, scales, s)
-           : launch_dequantize<false, __nv_bfloat16>(launch, tables, scales, s);
+    nested ? launch_dequantize<true, __nv_bfloat16>(launch, tables, scales, stream)
+           : launch_dequantize<false, __nv_bfloat16>(launch, tables, scales, stream);
   } else {
-    nested ? launch_dequantize<true, float>(launch, tables, scales, s)
-           : launch_dequantize<false, float>(launch, tables, scales, s);
+    nested ? launch_dequantize<true, float>(launch, tables, scales, stream)
+           : launch_dequantize<false, float>(launch, tables, scales, stream);
   }
 }
 

@@ -1,21 +1,18 @@
-// Scalar math of blockwise quantization, in IEEE fp32 with one rounding an operation: the CUDA kernels' decisions.
+// Scalar math of blockwise quantization, in IEEE fp32 with one rounding an operation: the CUDA kernels' decisions. C++17; what
+// takes its tables as arguments is for the device, too.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
+#include "core/host_device.h"
 #include "quant/codebook.h"
 
 namespace nibble::quant {
 
-// IEEE half, as its bits, to float: exact. Multiplying by 2^112 turns half's exponent bias into float's and normalizes
-// denormals.
-inline float half_to_float(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, rest = half & 0x7FFFu;
-  const float scaled = std::bit_cast<float>(rest << 13) * 0x1p112f;
-  const uint32_t bits = rest >= 0x7C00u ? 0x7F800000u | (rest & 0x3FFu) << 13 : std::bit_cast<uint32_t>(scaled);
-  return std::bit_cast<float>(bits | sign);
-}
+// The bits of |x| order like |x| for finite values, with infinities and NaNs above them: a maximum over these finds a
+// block's absmax and whether anything in it is not finite, in one pass.
+inline constexpr uint32_t kMagnitudeMask = 0x7FFFFFFFu;
+inline constexpr uint32_t kInfinityBits = 0x7F800000u;
 
 // The code of a normalized value: how many thresholds it is strictly greater than. NaN takes code 0.
 inline int nf4_code(float scaled) {
@@ -33,7 +30,7 @@ inline int fp4_code(float scaled) {
 }
 
 // The kernels' binary search in the dynamic map, with their tie rules; NaN ends at code 0.
-constexpr uint8_t dynamic_code(float scaled, const float* map) {
+NIBBLE_HOST_DEVICE constexpr uint8_t dynamic_code(float scaled, const float* map) {
   int pivot = 127, lower = 0, upper = 255;
   for (int step = 64; step > 0; step >>= 1) {
     if (scaled > map[pivot]) {

@@ -7,13 +7,18 @@
 #include "quant/blockwise_cpu.h"
 #include "quant/blockwise_math.h"
 #include "quant/layout_constants.h"
+#include "quant/threshold_tree.h"
 
 namespace nibble::quant {
 
-// The bits of |x| order like |x| for finite values, with infinities and NaNs above them: a maximum over these finds a
-// block's absmax and whether anything in it is not finite, in one pass.
-inline constexpr uint32_t kMagnitudeMask = 0x7FFFFFFFu;
-inline constexpr uint32_t kInfinityBits = 0x7F800000u;
+// IEEE half, as its bits, to float: exact. Multiplying by 2^112 turns half's exponent bias into float's and normalizes
+// denormals.
+inline float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, rest = half & 0x7FFFu;
+  const float scaled = std::bit_cast<float>(rest << 13) * 0x1p112f;
+  const uint32_t bits = rest >= 0x7C00u ? 0x7F800000u | (rest & 0x3FFu) << 13 : std::bit_cast<uint32_t>(scaled);
+  return std::bit_cast<float>(bits | sign);
+}
 
 // Elements as they lie in memory.
 struct Half {
@@ -35,22 +40,6 @@ inline float block_scale(const DequantizeSpan& span, int64_t block) {
   return nested_absmax_value(span.absmax_codes[block], span.nested_absmax[block / kNestedBlocksize], span.nested_offset);
 }
 
-// Thresholds as a binary search tree in heap order: node 1 is the root, the children of n are 2n and 2n+1. Descending by
-// n = 2n + (x > tree[n]) from node 1 ends, after all levels, at N + 1 + (how many thresholds are below x).
-template <size_t N>
-constexpr std::array<float, N + 1> threshold_tree(const std::array<float, N>& sorted) {
-  std::array<float, N + 1> tree{};
-  for (size_t node = 1; node <= N; ++node) {
-    size_t level_begin = 1;
-    while (level_begin * 2 <= node) level_begin *= 2;
-    const size_t stride = (N + 1) / level_begin;
-    tree[node] = sorted[stride / 2 + (node - level_begin) * stride - 1];
-  }
-  return tree;
-}
-alignas(64) inline constexpr auto kNf4Tree = threshold_tree(kNf4Thresholds);  // [16], entry 0 unused
-alignas(32) inline constexpr auto kFp4Tree = threshold_tree(kFp4Thresholds);  // [8], entry 0 unused
-
 // The decisions of dynamic_code as thresholds: code = how many of them are below x (strictly). Which of two neighbours an
 // exact midpoint goes to depends on where the kernel's search ends; where it is the upper one, the threshold is the next
 // float below the midpoint.
@@ -66,12 +55,9 @@ constexpr std::array<float, 255> dynamic_thresholds(const std::array<float, 256>
 }
 alignas(64) inline constexpr auto kDynamicTree = threshold_tree(dynamic_thresholds(kDynamicMapSigned));
 
-// How many thresholds are below x (NaN: none), without branches, which a processor could not predict.
 template <size_t Size>
 inline uint32_t count_below(const std::array<float, Size>& tree, float x) {
-  uint32_t node = 1;
-  while (node < Size) node = 2 * node + (x > tree[node] ? 1 : 0);
-  return node - Size;
+  return count_below(tree.data(), Size, x);
 }
 
 // As nf4_code, fp4_code and dynamic_code(x, kDynamicMapSigned), which are the definitions.

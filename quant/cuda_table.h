@@ -7,6 +7,7 @@ namespace nibble::quant {
 
 struct CudaTable {
   void (*dequantize)(const DequantizeLaunch& launch, void* stream);  // dequantize_cuda
+  void (*quantize)(const QuantizeLaunch& launch, void* stream);      // quantize_cuda
 };
 
 extern const CudaTable kCudaTable;  // in the module only

@@ -2,6 +2,6 @@
 
 namespace nibble::quant {
 
-const CudaTable kCudaTable{dequantize_cuda};
+const CudaTable kCudaTable{dequantize_cuda, quantize_cuda};
 
 }  // namespace nibble::quant

@@ -16,7 +16,10 @@ template <> struct EnumNames<ComputeDtype> { static constexpr std::array<std::st
 template <> struct EnumNames<Schedule> {
   static constexpr std::array<std::string_view, 4> names{"linear", "cosine", "constant", "constant_with_warmup"};
 };
-template <> struct EnumNames<Optim> { static constexpr std::array<std::string_view, 1> names{"adamw_torch"}; };
+template <> struct EnumNames<Optim> {
+  static constexpr std::array<std::string_view, 8> names{"adamw_torch",  "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit",
+                                                         "lion_32bit",   "lion_8bit",  "paged_lion_32bit",  "paged_lion_8bit"};
+};
 template <> struct EnumNames<Recompute> {
   static constexpr std::array<std::string_view, 5> names{"auto", "none", "elementwise", "mlp", "layer"};
 };
@@ -28,6 +31,19 @@ template <> struct EnumNames<Truncation> { static constexpr std::array<std::stri
 template <> struct EnumNames<DeviceChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "cpu", "cuda"}; };
 template <> struct EnumNames<EvalStrategy> { static constexpr std::array<std::string_view, 3> names{"no", "steps", "epoch"}; };
 template <> struct EnumNames<ReportTo> { static constexpr std::array<std::string_view, 1> names{"none"}; };
+
+// Other names that people write for a value; the effective configuration shows the value's own.
+template <class Enum>
+struct EnumName {
+  std::string_view name;
+  Enum value;
+};
+template <class Enum>
+struct EnumAliases { static constexpr std::array<EnumName<Enum>, 0> names{}; };
+template <> struct EnumAliases<Optim> {
+  static constexpr std::array<EnumName<Optim>, 2> names{{{"adamw_bnb_8bit", Optim::kAdamw8bit},
+                                                         {"adamw_torch_fused", Optim::kAdamwTorch}}};
+};
 
 template <class Enum>
 constexpr std::string_view enum_name(Enum value) {

@@ -9,7 +9,9 @@ namespace nibble {
 enum class QuantType : uint8_t { kNf4, kFp4 };                          // bnb_4bit_quant_type: nf4, fp4
 enum class ComputeDtype : uint8_t { kBfloat16, kFloat32 };              // bnb_4bit_compute_dtype: bfloat16, float32
 enum class Schedule : uint8_t { kLinear, kCosine, kConstant, kConstantWithWarmup };  // lr_scheduler_type
-enum class Optim : uint8_t { kAdamwTorch };                             // optim: adamw_torch
+enum class Optim : uint8_t {                                            // optim: adamw_torch, adamw_8bit, ...
+  kAdamwTorch, kAdamw8bit, kPagedAdamw32bit, kPagedAdamw8bit, kLion32bit, kLion8bit, kPagedLion32bit, kPagedLion8bit
+};
 enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer };         // recompute
 enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
 enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates

@@ -49,7 +49,9 @@ void add_type(Json& entry, const std::vector<std::string>&) {
 template <class Enum>
   requires std::is_enum_v<Enum>
 void add_type(Json& entry, Enum) {
-  entry["enum"] = std::vector<std::string>(EnumNames<Enum>::names.begin(), EnumNames<Enum>::names.end());
+  std::vector<std::string> names(EnumNames<Enum>::names.begin(), EnumNames<Enum>::names.end());
+  for (const auto& alias : EnumAliases<Enum>::names) names.emplace_back(alias.name);
+  entry["enum"] = names;
 }
 
 }  // namespace

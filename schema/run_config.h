@@ -148,10 +148,14 @@ struct RunConfig {
           Field{.group = "Training", .doc = "share of the steps over which the rate rises from 0, where warmup_steps is 0", .min = 0, .max = 1, .on_resume = must});
     visit("warmup_steps", c.warmup_steps,
           Field{.group = "Training", .doc = "steps over which the rate rises from 0; wins over warmup_ratio", .min = 0, .max = 1e9, .unit = "steps", .on_resume = must});
-    visit("optim", c.optim, Field{.group = "Training", .doc = "the optimizer, by its Hugging Face name", .on_resume = must});
-    visit("adam_beta1", c.adam_beta1, Field{.group = "Training", .doc = "decay of the first moment", .min = 0, .max = 0.999999, .on_resume = must});
-    visit("adam_beta2", c.adam_beta2, Field{.group = "Training", .doc = "decay of the second moment", .min = 0, .max = 0.999999, .on_resume = must});
-    visit("adam_epsilon", c.adam_epsilon, Field{.group = "Training", .doc = "added to the root of the second moment", .min = 1e-30, .max = 1, .on_resume = must});
+    visit("optim", c.optim,
+          Field{.group = "Training",
+                .doc = "the optimizer, by its Hugging Face name: 8bit holds its moments in a quarter of the memory, lion has one moment and wants a "
+                       "learning_rate 3 to 10 times smaller, paged moves state that does not fit; adamw_bnb_8bit is adamw_8bit, adamw_torch_fused is adamw_torch",
+                .on_resume = must});
+    visit("adam_beta1", c.adam_beta1, Field{.group = "Training", .doc = "decay of the first moment; of Lion's update direction", .min = 0, .max = 0.999999, .on_resume = must});
+    visit("adam_beta2", c.adam_beta2, Field{.group = "Training", .doc = "decay of the second moment; of Lion's one moment, for which its paper has 0.99", .min = 0, .max = 0.999999, .on_resume = must});
+    visit("adam_epsilon", c.adam_epsilon, Field{.group = "Training", .doc = "added to the root of the second moment; not used by Lion", .min = 1e-30, .max = 1, .on_resume = must});
     visit("weight_decay", c.weight_decay, Field{.group = "Training", .doc = "decoupled decay of the adapter's weights", .min = 0, .max = 10, .on_resume = must});
     visit("max_grad_norm", c.max_grad_norm,
           Field{.group = "Training", .doc = "clips the gradient's global norm; 0: no clipping", .min = 0, .max = 1e9, .on_resume = must});

@@ -57,6 +57,12 @@ std::string set_value(const std::string& name, const YamlScalar& s, Enum& value)
       return "";
     }
   }
+  for (const auto& alias : EnumAliases<Enum>::names) {
+    if (s.text == alias.name) {
+      value = alias.value;
+      return "";
+    }
+  }
   return wrong_type(name, s, fmt::format("one of {}", fmt::join(names, ", ")));
 }
 

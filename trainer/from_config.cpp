@@ -57,8 +57,8 @@ nn::LoraConfig lora_config(const schema::RunConfig& config) {
   return lora;
 }
 
-optim::AdamWConfig adamw_config(const schema::RunConfig& config) {
-  return {config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay};
+optim::OptimizerConfig optimizer_config(const schema::RunConfig& config) {
+  return {{config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay}, config.optim};
 }
 
 data::DataOptions train_data_options(const schema::RunConfig& config) {

@@ -6,7 +6,7 @@
 
 #include "data/dataset.h"
 #include "nn/lora.h"
-#include "optim/adamw.h"
+#include "optim/optimizer_config.h"
 #include "optim/schedule.h"
 #include "quant/layout.h"
 #include "schema/run_config.h"
@@ -18,7 +18,8 @@ namespace nibble::trainer {
 at::ScalarType compute_dtype(const schema::RunConfig& config);
 std::optional<quant::QuantConfig> quant_config(const schema::RunConfig& config);  // nullopt: load_in_4bit is false
 nn::LoraConfig lora_config(const schema::RunConfig& config);
-optim::AdamWConfig adamw_config(const schema::RunConfig& config);
+optim::OptimizerConfig optimizer_config(const schema::RunConfig& config);
+inline optim::OptimizerConfig adamw_config(const schema::RunConfig& config) { return optimizer_config(config); }
 data::DataOptions train_data_options(const schema::RunConfig& config);
 data::DataOptions validation_data_options(const schema::RunConfig& config);
 

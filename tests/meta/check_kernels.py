@@ -12,7 +12,7 @@ import re
 import sys
 
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)\w?'(.*?)(?=Compiling entry function|\Z)", re.S)
-ARGUMENTS = [("Lb0E", "false"), ("Lb1E", "true"), ("13__nv_bfloat16", "bf16"), ("f", "float")]
+ARGUMENTS = [("Lb0E", "false"), ("Lb1E", "true"), ("13__nv_bfloat16", "bf16"), ("6__half", "half"), ("f", "float")]
 
 
 def readable(mangled):

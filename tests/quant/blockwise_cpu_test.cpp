@@ -214,6 +214,21 @@ TEST(BlockwiseCpu, FindsTheFirstBlockThatIsNotFinite) {
   }
 }
 
+// The order of the sum is part of the format of a kernel's result: neighbours first, then neighbours of those.
+TEST(MeanScale, IsATreeOverNeighboursInFp64) {
+  for (int64_t n : {1, 2, 3, 63, 64, 65, 255, 256, 1000, 4097}) {
+    std::vector<float> scales(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) scales[i] = std::ldexp(1.0f + static_cast<float>(i % 97) / 97.0f, static_cast<int>(i % 50) - 25);
+    std::vector<double> level(scales.begin(), scales.end());
+    while (level.size() > 1) {
+      if (level.size() % 2 == 1) level.push_back(0.0);
+      for (size_t i = 0; i < level.size() / 2; ++i) level[i] = level[2 * i] + level[2 * i + 1];
+      level.resize(level.size() / 2);
+    }
+    EXPECT_EQ(mean_scale_cpu(scales.data(), n), static_cast<float>(level[0] / static_cast<double>(n))) << n;
+  }
+}
+
 TEST(BlockwiseMath, HalfToFloatIsExactForAllBits) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float expected = static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(bits)));

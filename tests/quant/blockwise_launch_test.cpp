@@ -1,4 +1,4 @@
-// Units: quant/blockwise_launch, quant/blockwise_cuda. The decoding kernel's geometry, walked through on the host.
+// Units: quant/blockwise_launch. The kernels' geometry, walked through on the host.
 #include "quant/blockwise_launch.h"
 
 #include <gtest/gtest.h>
@@ -52,6 +52,34 @@ TEST(DequantizeGeometry, FiveBillionElementsFit) {
   EXPECT_LT(last, numel);
   EXPECT_EQ(last + gpu::tile_count(shape.blocks - 1, kDequantizeTile, numel), numel);
   EXPECT_EQ(dequantize_shape(1).blocks, 1u);
+}
+
+// Every tile, the mean once, every nested block of scales: each is some ticket's work, and in this order.
+TEST(QuantizeGeometry, TicketsCoverAllWorkAroundEveryBoundary) {
+  for (int64_t blocksize : {32, 64, 4096}) {
+    for (int64_t numel : {1l, 31l, 4096l, 4097l, 32l * 256 * 16, 32l * 256 * 16 + 1, 64l * 256 * 16 + 1, 45'088'768l}) {
+      const int64_t blocks = (numel + blocksize - 1) / blocksize, groups = (blocks + kNestedBlocksize - 1) / kNestedBlocksize;
+      const QuantizeTickets plain = quantize_tickets(numel, blocksize, false), nested = quantize_tickets(numel, blocksize, true);
+      EXPECT_EQ(plain.tiles, (numel + kQuantizeTile - 1) / kQuantizeTile);
+      EXPECT_EQ(plain.tickets, plain.tiles);
+      EXPECT_EQ(nested.tiles, plain.tiles);
+      EXPECT_EQ(nested.groups, groups) << numel << " in blocks of " << blocksize;
+      const int64_t for_scales = nested.tickets - nested.tiles - 1;
+      EXPECT_GE(for_scales * kScaleGroupsATicket, groups);
+      EXPECT_LT((for_scales - 1) * kScaleGroupsATicket, groups);
+    }
+  }
+}
+
+TEST(QuantizeGeometry, FiveBillionElementsFit) {
+  const int64_t numel = 5'000'000'000;
+  const QuantizeTickets tickets = quantize_tickets(numel, 32, true);
+  EXPECT_LE(numel, kMostQuantized);
+  EXPECT_EQ(tickets.tiles, 1220704);
+  EXPECT_LE(tickets.tiles, int64_t{kRoundTiles} * kMostRounds);
+  EXPECT_EQ(quantize_shape(numel, 32, true).blocks, tickets.tickets);
+  EXPECT_EQ(quantize_workspace_bytes(numel), 32 + 8 * tickets.tiles);
+  EXPECT_EQ(quantize_workspace_bytes(1), 40);
 }
 
 }  // namespace

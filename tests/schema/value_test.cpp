@@ -85,7 +85,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(QuantType::kFp4);
   expect_names_round_trip(ComputeDtype::kFloat32);
   expect_names_round_trip(Schedule::kConstantWithWarmup);
-  expect_names_round_trip(Optim::kAdamwTorch);
+  expect_names_round_trip(Optim::kPagedLion8bit);
   expect_names_round_trip(Recompute::kLayer);
   expect_names_round_trip(DatasetFormat::kPretokenized);
   expect_names_round_trip(TemplateChoice::kChatml);
@@ -93,6 +93,14 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(DeviceChoice::kCuda);
   expect_names_round_trip(EvalStrategy::kEpoch);
   expect_names_round_trip(ReportTo::kNone);
+}
+
+TEST(EnumAliases, AreReadAsTheValueTheyStandFor) {
+  Optim value = Optim::kLion8bit;
+  EXPECT_EQ(set("adamw_bnb_8bit", value), "");
+  EXPECT_EQ(value_text(value), "adamw_8bit");
+  EXPECT_EQ(set("adamw_torch_fused", value), "");
+  EXPECT_EQ(value_text(value), "adamw_torch");
 }
 
 }  // namespace
