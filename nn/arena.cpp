@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "gpu/runtime_table.h"
+
 namespace nibble::nn {
 namespace {
 
@@ -15,7 +17,7 @@ constexpr int64_t kPage = int64_t{2} << 20;       // blocks start and end on hug
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-std::byte* allocate_block(int64_t size) {
+std::byte* allocate_on_cpu(int64_t size) {
   void* data = std::aligned_alloc(static_cast<size_t>(kPage), static_cast<size_t>(size));
   if (data == nullptr) throw std::bad_alloc();
   madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
@@ -41,14 +43,19 @@ Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   }
   if (top_.block == blocks_.size()) {
     const int64_t block = round_up(std::max(size, kMinBlock), kPage);
-    blocks_.push_back({{allocate_block(block), [](std::byte* p) { std::free(p); }}, block});
+    if (const gpu::Queue& queue = place_.queue) {
+      const gpu::RuntimeTable* runtime = queue.module->runtime;
+      blocks_.push_back({{static_cast<std::byte*>(runtime->allocate(block)), [runtime](std::byte* p) { runtime->release(p); }}, block});
+    } else {
+      blocks_.push_back({{allocate_on_cpu(block), [](std::byte* p) { std::free(p); }}, block});
+    }
     top_.used = 0;
   }
   std::byte* data = blocks_[top_.block].data.get() + top_.used;
   top_.used += size;
   in_use_ += size;
   peak_ = std::max(peak_, in_use_);
-  return at::from_blob(data, sizes, at::TensorOptions().dtype(dtype));
+  return at::for_blob(data, sizes).options(place_.options(dtype)).target_device(place_.device).make_tensor();
 }
 
 void Arena::release(const Mark& mark) {

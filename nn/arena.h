@@ -3,10 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
-#include "tensor/torch.h"
+#include "nn/place.h"
 
 namespace nibble::nn {
 
@@ -19,7 +20,9 @@ class Arena {
     int64_t used = 0;
   };
 
-  // An uninitialized contiguous CPU tensor that lives until the mark below it is released.
+  explicit Arena(const Place& place = {}) : place_(place) {}
+
+  // An uninitialized contiguous tensor that lives until the mark below it is released. THROWS std::bad_alloc, CudaError
   Tensor take(at::IntArrayRef sizes, at::ScalarType dtype);
 
   Mark mark() const { return top_; }
@@ -30,9 +33,10 @@ class Arena {
 
  private:
   struct Block {
-    std::unique_ptr<std::byte[], void (*)(std::byte*)> data;
+    std::unique_ptr<std::byte[], std::function<void(std::byte*)>> data;
     int64_t size;
   };
+  Place place_;
   std::vector<Block> blocks_;
   Mark top_;
   int64_t in_use_ = 0;              // bytes below top_, padding included

@@ -43,7 +43,7 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   std::vector<int32_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
   const std::array<int32_t, 2> document{0, static_cast<int32_t>(tokens)};
-  const LayerContext context{model_.config, rope_, at::from_blob(positions.data(), {tokens}, at::kInt), document, {}};
+  const LayerContext context{model_.config, rope_, at::from_blob(positions.data(), {tokens}, at::kInt), document, {}, {}};
   Tensor x = ws_.saved.take({tokens, model_.config.hidden_size}, model_.dtype);
   at::index_select_out(x, model_.embedding, 0, at::from_blob(const_cast<int32_t*>(ids.data()), {tokens}, at::kInt));
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nn/cuda_table.h"
+
 namespace nibble::nn {
 namespace {
 
@@ -22,7 +24,12 @@ void dropout_range(const Scalar* x, Scalar* y, int64_t begin, int64_t end, float
 
 }  // namespace
 
-void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key) {
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue) {
+  if (queue) {
+    queue.module->nn->dropout({x.data_ptr(), y.data_ptr(), x.numel(), p, key, /*accumulate=*/false,
+                               x.scalar_type() == at::kBFloat16}, queue.stream);
+    return;
+  }
   constexpr int64_t kGrain = 1 << 14;
   at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
     if (x.scalar_type() == at::kFloat) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/rng.h"
+#include "gpu/module.h"
 #include "tensor/torch.h"
 
 namespace nibble::nn {
@@ -13,6 +14,7 @@ inline RngKey dropout_key(uint64_t seed, uint64_t micro_step, uint64_t adapter) 
 }
 
 // y = 0 with probability p, else x / (1 - p). x and y may be the same tensor. SHAPES any, contiguous, bf16 or fp32.
-void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key);
+// With a queue, the tensors are its device's.
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {});
 
 }  // namespace nibble::nn

@@ -24,7 +24,7 @@ class LayerPass {
   void input_norm(LayerSaved& s, Arena& arena) {
     s.x_normed = arena.take(s.x.sizes(), s.x.scalar_type());
     if (!s.x_rstd.defined()) s.x_rstd = arena.take({s.x.size(0)}, at::kFloat);
-    rms_norm(s.x, layer_.input_norm, config_.rms_norm_eps, s.x_normed, s.x_rstd);
+    rms_norm(s.x, layer_.input_norm, config_.rms_norm_eps, s.x_normed, s.x_rstd, ws_.place.queue);
   }
 
   void attention(LayerSaved& s, Arena& arena, KvCache* cache) {
@@ -32,8 +32,9 @@ class LayerPass {
     project_heads(s, layer_.k, Projection::kK, layer_.k_norm, s.k_raw, s.k_rstd, s.k, config_.num_key_value_heads, arena);
     s.v = take_heads(s, config_.num_key_value_heads, arena);
     project(s, layer_.v, Projection::kV, s.x_normed, s.v.view({tokens(s), config_.kv_width()}), arena);
-    rope_in_place(s.q, context_.positions, context_.rope, /*inverse=*/false);
-    rope_in_place(s.k, context_.positions, context_.rope, /*inverse=*/false);
+    rope_in_place(s.q, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
+    rope_in_place(s.k, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
+    if (s.q.is_cuda()) return attend_on_gpu(s);
     s.attended = arena.take({tokens(s), config_.q_width()}, s.x.scalar_type());
     s.lse = arena.take({config_.num_attention_heads, tokens(s)}, at::kFloat);
     const AttentionShape shape = attention_shape(layer_, config_);
@@ -51,18 +52,24 @@ class LayerPass {
     }
   }
 
+  void attend_on_gpu(LayerSaved& s) {
+    AttentionOutput got = attention_forward_gpu(s.q, s.k, s.v, context_.device_documents, attention_shape(layer_, config_));
+    s.attended = got.out.view({tokens(s), config_.q_width()});
+    s.lse = got.lse;
+  }
+
   // mid = x + o(attended) and its norm, in one pass over memory.
   void mid(LayerSaved& s, Arena& arena, Arena& norm_arena) {
     s.mid = arena.take(s.x.sizes(), s.x.scalar_type());
     project(s, layer_.o, Projection::kO, s.attended, s.mid, arena);
     take_mid_norm(s, norm_arena);
-    add_rms_norm(s.mid, s.x, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd);
+    add_rms_norm(s.mid, s.x, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd, ws_.place.queue);
   }
 
   // The norm of a mid that was kept.
   void mid_norm(LayerSaved& s, Arena& arena) {
     take_mid_norm(s, arena);
-    rms_norm(s.mid, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd);
+    rms_norm(s.mid, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd, ws_.place.queue);
   }
 
   void gate_up(LayerSaved& s, Arena& arena) {
@@ -76,7 +83,7 @@ class LayerPass {
   void down(LayerSaved& s, const Tensor& y, Arena& arena) {
     ArenaScope scope(ws_.scratch);
     const Tensor act = ws_.scratch.take(s.gate.sizes(), s.x.scalar_type());
-    swiglu(s.gate, s.up, act);
+    swiglu(s.gate, s.up, act, ws_.place.queue);
     project(s, layer_.down, Projection::kDown, act, y, arena);
     y.add_(s.mid);
   }
@@ -109,7 +116,8 @@ class LayerPass {
     raw = take_heads(s, heads, arena);
     rstd = arena.take({tokens(s) * heads}, at::kFloat);
     project(s, linear, p, s.x_normed, raw.view({tokens(s), -1}), arena);
-    rms_norm(raw.view({-1, config_.head_dim}), norm, config_.rms_norm_eps, out.view({-1, config_.head_dim}), rstd);
+    rms_norm(raw.view({-1, config_.head_dim}), norm, config_.rms_norm_eps, out.view({-1, config_.head_dim}), rstd,
+             ws_.place.queue);
   }
 
   const Layer& layer_;
@@ -120,13 +128,13 @@ class LayerPass {
 
 // Gradient of a head projection's output back through rope and the norm of each head, in place.
 void heads_backward(const Tensor& d, const Tensor& raw, const Tensor& norm, const Tensor& rstd, const LayerContext& context,
-                    Arena& scratch) {
-  rope_in_place(d, context.positions, context.rope, /*inverse=*/true);
+                    Workspace& ws) {
+  rope_in_place(d, context.positions, context.rope, /*inverse=*/true, ws.place.queue);
   if (!norm.defined()) return;
   const int64_t width = context.config.head_dim;
   const Tensor flat = d.view({-1, width});
-  Tensor dx = scratch.take(flat.sizes(), flat.scalar_type());
-  rms_norm_backward(flat, raw.view({-1, width}), norm, rstd, dx, /*accumulate=*/false);
+  Tensor dx = ws.scratch.take(flat.sizes(), flat.scalar_type());
+  rms_norm_backward(flat, raw.view({-1, width}), norm, rstd, dx, /*accumulate=*/false, ws.place.queue);
   flat.copy_(dx);
 }
 
@@ -184,29 +192,35 @@ void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, Re
   const Tensor d_act = ws.scratch.take(s.gate.sizes(), dtype), act = d_act;
   const Tensor down_dh = linear_backward_input(layer.down, s.h[static_cast<int>(Projection::kDown)], dy, d_act, Into::kWrite,
                                                context.dropout, ws);
-  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up, act);
+  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up, act, ws.place.queue);
   linear_backward_a(layer.down, act, down_dh, context.dropout, ws);
   Tensor d_normed = ws.scratch.take({tokens, context.config.hidden_size}, dtype);
   backward(layer.gate, Projection::kGate, s.mid_normed, s.gate, d_normed, Into::kWrite);
   backward(layer.up, Projection::kUp, s.mid_normed, s.up, d_normed, Into::kAdd);
   // dy becomes the gradient of mid: the residual's part is already in it.
-  rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true);
+  rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true, ws.place.queue);
   // mid = x + o(attended)
   Tensor d_attended = ws.scratch.take(s.attended.sizes(), dtype);
   backward(layer.o, Projection::kO, s.attended, dy, d_attended, Into::kWrite);
   Tensor dq = ws.scratch.take(s.q.sizes(), dtype);
   Tensor dk = ws.scratch.take(s.k.sizes(), dtype);
   Tensor dv = ws.scratch.take(s.v.sizes(), dtype);
-  attention_backward(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.document_starts,
-                     attention_shape(layer, context.config), dq, dk, dv);
-  heads_backward(dq, s.q_raw, layer.q_norm, s.q_rstd, context, ws.scratch);
-  heads_backward(dk, s.k_raw, layer.k_norm, s.k_rstd, context, ws.scratch);
+  const AttentionShape shape = attention_shape(layer, context.config);
+  if (s.q.is_cuda()) {
+    attention_backward_gpu(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.device_documents,
+                           shape, dq, dk, dv);
+  } else {
+    attention_backward(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.document_starts, shape,
+                       dq, dk, dv);
+  }
+  heads_backward(dq, s.q_raw, layer.q_norm, s.q_rstd, context, ws);
+  heads_backward(dk, s.k_raw, layer.k_norm, s.k_rstd, context, ws);
   const Tensor d_input = first_layer ? Tensor() : d_normed;
   backward(layer.q, Projection::kQ, s.x_normed, dq.view({tokens, -1}), d_input, Into::kWrite);
   backward(layer.k, Projection::kK, s.x_normed, dk.view({tokens, -1}), d_input, Into::kAdd);
   backward(layer.v, Projection::kV, s.x_normed, dv.view({tokens, -1}), d_input, Into::kAdd);
   if (first_layer) return;
-  rms_norm_backward(d_normed, s.x, layer.input_norm, s.x_rstd, dy, /*accumulate=*/true);
+  rms_norm_backward(d_normed, s.x, layer.input_norm, s.x_rstd, dy, /*accumulate=*/true, ws.place.queue);
 }
 
 int64_t saved_bytes_per_token(const ModelConfig& config, RecomputePolicy policy, int64_t element_bytes, int64_t lora_rank) {

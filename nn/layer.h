@@ -7,6 +7,7 @@
 
 #include <span>
 
+#include "nn/attention_gpu.h"
 #include "nn/model.h"
 #include "nn/recompute.h"
 #include "nn/rope.h"
@@ -20,6 +21,7 @@ struct LayerContext {
   Tensor positions;                           // [T], int32
   std::span<const int32_t> document_starts;   // [documents + 1]
   DropoutContext dropout;
+  DeviceDocuments device_documents;           // on a GPU
 };
 
 // What forward keeps for backward. Tensors that the policy does not keep are undefined until backward rebuilds them.
@@ -31,7 +33,7 @@ struct LayerSaved {
   Tensor q_rstd, k_rstd;         // [T*Hq], [T*Hkv] fp32; likewise
   Tensor q, k, v;                // [T, Hq, D], [T, Hkv, D], [T, Hkv, D]; q and k after rope
   Tensor attended;               // [T, Hq*D]
-  Tensor lse;                    // [Hq, T] fp32
+  Tensor lse;                    // [Hq, T] fp32; on a GPU as its kernel wants it
   Tensor mid;                    // [T, C]
   Tensor mid_rstd;               // [T] fp32
   Tensor mid_normed;             // [T, C]

@@ -8,10 +8,10 @@ namespace nibble::nn {
 namespace {
 
 // The input of A: x itself, or x with its dropout mask, which is a function of the counter and so never stored.
-Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& context, Arena& scratch) {
+Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& context, Workspace& ws) {
   if (!context.training || lora.dropout == 0.0f) return x;
-  Tensor dropped = scratch.take(x.sizes(), x.scalar_type());
-  dropout(x, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number));
+  Tensor dropped = ws.scratch.take(x.sizes(), x.scalar_type());
+  dropout(x, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
   return dropped;
 }
 
@@ -21,10 +21,10 @@ Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspac
   if (!weight.quantized()) return weight.dense;
   const int64_t numel = weight.packed.numel();
   if (!ws.weight_buffer.defined() || ws.weight_buffer.numel() < numel || ws.weight_buffer.scalar_type() != dtype) {
-    ws.weight_buffer = at::empty({numel}, at::TensorOptions().dtype(dtype));
+    ws.weight_buffer = at::empty({numel}, ws.place.options(dtype));
   }
   Tensor decoded = ws.weight_buffer.narrow(0, 0, numel).view({weight.packed.out, weight.packed.in});
-  quant::dequantize_into(weight.packed, decoded);
+  quant::dequantize_into(weight.packed, decoded, ws.place.queue);
   return decoded;
 }
 
@@ -44,7 +44,7 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   const Lora& lora = *linear.lora;
   Tensor h = keep.take({tokens, lora.rank()}, x.scalar_type());
   ArenaScope scope(ws.scratch);
-  at::mm_out(h, adapter_input(lora, x, dropout, ws.scratch), lora.a.t());
+  at::mm_out(h, adapter_input(lora, x, dropout, ws), lora.a.t());
   at::addmm_out(out, out, h, lora.b.t(), 1, lora.scale);
   return h;
 }
@@ -79,7 +79,7 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   if (context.training && lora.dropout > 0.0f) {
     Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
     at::mm_out(dropped, dh, lora.a);
-    dropout(dropped, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number));
+    dropout(dropped, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
     grad.add_(dropped);
   } else {
     at::addmm_out(grad, grad, dh, lora.a);
@@ -92,7 +92,7 @@ void linear_backward_a(Linear& linear, const Tensor& x, const Tensor& dh, const 
   Lora& lora = *linear.lora;
   ArenaScope scope(ws.scratch);
   Tensor da = ws.scratch.take(lora.a.sizes(), dh.scalar_type());
-  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws.scratch));
+  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws));
   lora.da.add_(da);
 }
 

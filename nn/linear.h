@@ -43,6 +43,9 @@ struct Linear {
 
 // What a pass over the model needs besides the weights. One object lives for a whole run.
 struct Workspace {
+  explicit Workspace(const Place& where = {}) : place(where), saved(where), scratch(where) {}
+
+  Place place;
   Arena saved;           // what forward keeps for backward, in stack order of the layers
   Arena scratch;         // temporaries of one layer
   Tensor weight_buffer;  // one decoded weight, as large as the largest; grows on first use

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "nn/cross_entropy.h"
+#include "nn/cuda_table.h"
 #include "tensor/shape.h"
 
 namespace nibble::nn {
@@ -14,7 +15,7 @@ LabelledRows labelled_rows(std::span<const int32_t> labels, std::span<const int3
     for (int64_t p = document_starts[d]; p + 1 < document_starts[d + 1]; ++p) {
       const int32_t label = labels[static_cast<size_t>(p + 1)];
       if (label < 0) continue;
-      labelled.rows.push_back(p);
+      labelled.rows.push_back(static_cast<int32_t>(p));
       labelled.targets.push_back(label);
     }
   }
@@ -36,7 +37,7 @@ LossSum head_loss(const Tensor& hidden, const Tensor& head, const LabelledRows& 
   for (int64_t begin = 0; begin < count; begin += chunk_rows) {
     ArenaScope scope(scratch);
     const int64_t rows = std::min(chunk_rows, count - begin);
-    const Tensor index = at::from_blob(const_cast<int64_t*>(labelled.rows.data() + begin), {rows}, at::kLong);
+    const Tensor index = at::from_blob(const_cast<int32_t*>(labelled.rows.data() + begin), {rows}, at::kInt);
     const std::span targets(labelled.targets.data() + begin, static_cast<size_t>(rows));
     Tensor x = scratch.take({rows, width}, hidden.scalar_type());
     at::index_select_out(x, hidden, 0, index);
@@ -53,6 +54,37 @@ LossSum head_loss(const Tensor& hidden, const Tensor& head, const LabelledRows& 
     sum.nll = std::accumulate(nll.begin(), nll.begin() + rows, sum.nll);
   }
   return sum;
+}
+
+void head_loss_queued(const Tensor& hidden, const Tensor& head, const Tensor& rows, const Tensor& targets, int64_t chunk_rows,
+                      const Tensor& d_hidden, const Tensor& nll, Workspace& ws) {
+  const gpu::Queue& queue = ws.place.queue;
+  const CudaTable& kernels = *queue.module->nn;
+  const int64_t count = rows.size(0), width = hidden.size(1), vocab = head.size(0);
+  const bool backward = d_hidden.defined();
+  if (backward && count < hidden.size(0)) d_hidden.zero_();
+  if (count == 0) return;
+  ArenaScope scope(ws.scratch);
+  const int64_t row_bytes = width * static_cast<int64_t>(hidden.element_size());
+  const Tensor row_nll = ws.scratch.take({count}, at::kDouble);
+  Tensor x = ws.scratch.take({std::min(chunk_rows, count), width}, hidden.scalar_type());
+  Tensor logits = ws.scratch.take({std::min(chunk_rows, count), vocab}, hidden.scalar_type());
+  for (int64_t begin = 0; begin < count; begin += chunk_rows) {
+    const int64_t n = std::min(chunk_rows, count - begin);
+    Tensor chunk = x.narrow(0, 0, n), chunk_logits = logits.narrow(0, 0, n);
+    const auto* chunk_rows_list = rows.const_data_ptr<int32_t>() + begin;
+    kernels.copy_rows({hidden.data_ptr(), chunk.data_ptr(), chunk_rows_list, nullptr, n, row_bytes, row_bytes, row_bytes},
+                      queue.stream);
+    at::mm_out(chunk_logits, chunk, head.t());
+    kernels.cross_entropy({chunk_logits.data_ptr(), targets.const_data_ptr<int32_t>() + begin,
+                           row_nll.mutable_data_ptr<double>() + begin, n, vocab, backward,
+                           hidden.scalar_type() == at::kBFloat16}, queue.stream);
+    if (!backward) continue;
+    at::mm_out(chunk, chunk_logits, head);  // its forward value has done its work
+    kernels.copy_rows({chunk.data_ptr(), d_hidden.data_ptr(), nullptr, chunk_rows_list, n, row_bytes, row_bytes, row_bytes},
+                      queue.stream);
+  }
+  kernels.nll_sum({row_nll.const_data_ptr<double>(), count, nll.mutable_data_ptr<double>(), /*accumulate=*/true}, queue.stream);
 }
 
 }  // namespace nibble::nn

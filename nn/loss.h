@@ -12,7 +12,7 @@ namespace nibble::nn {
 
 // The rows that carry a loss: row i of the hidden states predicts targets[i].
 struct LabelledRows {
-  std::vector<int64_t> rows;
+  std::vector<int32_t> rows;
   std::vector<int32_t> targets;
 };
 // Position p predicts labels[p + 1] of the same document; a document's first label never counts.
@@ -22,5 +22,10 @@ LabelledRows labelled_rows(std::span<const int32_t> labels, std::span<const int3
 // undefined d_hidden: the loss alone.
 LossSum head_loss(const Tensor& hidden, const Tensor& head, const LabelledRows& labelled, int64_t chunk_rows,
                   const Tensor& d_hidden, Arena& scratch);
+
+// The same on a device: nothing waits for it, and the loss is added to *nll. SHAPES rows, targets [N] int32: LabelledRows;
+// nll [1] fp64; all on the device.
+void head_loss_queued(const Tensor& hidden, const Tensor& head, const Tensor& rows, const Tensor& targets, int64_t chunk_rows,
+                      const Tensor& d_hidden, const Tensor& nll, Workspace& ws);
 
 }  // namespace nibble::nn

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
+#include <utility>
 
+#include "nn/batch_upload.h"
+#include "nn/cuda_table.h"
 #include "nn/layer.h"
 #include "nn/loss.h"
 #include "nn/rms_norm.h"
@@ -32,10 +36,6 @@ void check_batch(const TokenBatch& batch, const ModelConfig& config, int64_t max
       throw std::invalid_argument(fmt::format("label {} is outside the model's vocabulary of {}", label, config.vocab_size));
     }
   }
-}
-
-Tensor positions_tensor(const TokenBatch& batch) {
-  return at::from_blob(const_cast<int32_t*>(batch.positions.data()), {static_cast<int64_t>(batch.positions.size())}, at::kInt);
 }
 
 RecomputePolicy policy_of(const PassOptions& options, size_t layer) {
@@ -72,87 +72,128 @@ void Model::each_lora(const std::function<void(const std::string&, const Lora&)>
   const_cast<Model*>(this)->each_lora([&](const std::string& path, Lora& lora) { visit(path, lora); });
 }
 
-Pass::Pass(Model& model, int64_t max_positions)
-    : model_(model), rope_(make_rope_table(model.config, max_positions)) {}
+Pass::Pass(Model& model, int64_t max_positions, const Place& place)
+    : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), upload_(std::make_unique<BatchUpload>(place)) {
+  if (!place.queue) return;
+  rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
+  device_nll_ = at::zeros({1}, place.options(at::kDouble));
+}
 
-Tensor Pass::embed(const TokenBatch& batch, Arena& arena) {
-  const auto tokens = static_cast<int64_t>(batch.ids.size());
-  Tensor x = arena.take({tokens, model_.config.hidden_size}, model_.dtype);
-  const Tensor ids = at::from_blob(const_cast<int32_t*>(batch.ids.data()), {tokens}, at::kInt);
-  at::index_select_out(x, model_.embedding, 0, ids);
+Pass::~Pass() = default;
+
+Tensor Pass::embed(const DeviceBatch& batch, Arena& arena) {
+  const int64_t tokens = batch.ids.size(0), width = model_.config.hidden_size;
+  Tensor x = arena.take({tokens, width}, model_.dtype);
+  if (const gpu::Queue& queue = ws_.place.queue) {
+    const int64_t row_bytes = width * static_cast<int64_t>(x.element_size());
+    queue.module->nn->copy_rows({model_.embedding.data_ptr(), x.data_ptr(), batch.ids.const_data_ptr<int32_t>(), nullptr, tokens,
+                                 row_bytes, row_bytes, row_bytes}, queue.stream);
+  } else {
+    at::index_select_out(x, model_.embedding, 0, batch.ids);
+  }
   return x;
+}
+
+LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> document_starts,
+                           const DropoutContext& dropout) const {
+  return {model_.config, rope_, batch.positions, document_starts, dropout, batch.documents};
+}
+
+LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
+                   const Tensor& d_hidden) {
+  LossSum sum{std::numeric_limits<double>::quiet_NaN(), static_cast<int64_t>(labelled.rows.size())};
+  if (ws_.place.queue) {
+    head_loss_queued(normed, model_.head, batch.rows, batch.targets, options.loss_chunk_tokens, d_hidden, device_nll_, ws_);
+  } else {
+    sum = head_loss(normed, model_.head, labelled, options.loss_chunk_tokens, d_hidden, ws_.scratch);
+    collected_.nll += sum.nll;
+  }
+  collected_.tokens += sum.tokens;
+  return sum;
+}
+
+LossSum Pass::collect() {
+  if (device_nll_.defined()) {
+    collected_.nll = device_nll_.item<double>();
+    device_nll_.zero_();
+  }
+  return std::exchange(collected_, {});
 }
 
 LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& options) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  const LayerContext context{model_.config, rope_, positions_tensor(batch), batch.document_starts, options.dropout};
+  const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
+  const DeviceBatch on_device = upload_->upload(batch, labelled);
+  const LayerContext layer_context = context(on_device, batch.document_starts, options.dropout);
+  const gpu::Queue& queue = ws_.place.queue;
   const size_t count = model_.layers.size();
   std::vector<LayerSaved> saved(count);
   std::vector<Arena::Mark> below(count);  // the stack of kept tensors before each layer
-  Tensor x = embed(batch, ws_.saved);
+  Tensor x = embed(on_device, ws_.saved);
   for (size_t l = 0; l < count; ++l) {
     Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
     below[l] = ws_.saved.mark();
-    layer_forward(model_.layers[l], context, x, y, policy_of(options, l), &saved[l], ws_);
+    layer_forward(model_.layers[l], layer_context, x, y, policy_of(options, l), &saved[l], ws_);
     x = y;
   }
   const Tensor normed = ws_.scratch.take(x.sizes(), model_.dtype);
   const Tensor rstd = ws_.scratch.take({x.size(0)}, at::kFloat);
-  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, rstd);
+  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, rstd, queue);
   const Tensor dy = ws_.scratch.take(x.sizes(), model_.dtype);
-  const LossSum loss = head_loss(normed, model_.head, labelled_rows(batch.labels, batch.document_starts),
-                                 options.loss_chunk_tokens, dy, ws_.scratch);
-  if (loss.tokens == 0) return loss;
+  const LossSum sum = loss(normed, labelled, on_device, options, dy);
+  if (sum.tokens == 0) return sum;
   const Tensor dx = ws_.scratch.take(x.sizes(), model_.dtype);
-  rms_norm_backward(dy, x, model_.final_norm, rstd, dx, /*accumulate=*/false);
+  rms_norm_backward(dy, x, model_.final_norm, rstd, dx, /*accumulate=*/false, queue);
   for (size_t l = count; l-- > 0;) {
-    layer_backward(model_.layers[l], context, saved[l], policy_of(options, l), dx, /*first_layer=*/l == 0, ws_);
+    if (options.backward_reaches) options.backward_reaches(static_cast<int64_t>(l));
+    layer_backward(model_.layers[l], layer_context, saved[l], policy_of(options, l), dx, /*first_layer=*/l == 0, ws_);
     ws_.saved.release(below[l]);
   }
-  return loss;
+  return sum;
 }
 
-Tensor Pass::run_layers(const TokenBatch& batch, const Tensor& positions) {
-  const LayerContext context{model_.config, rope_, positions, batch.document_starts, {}};
+Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts) {
+  const LayerContext layer_context = context(batch, document_starts, {});
   Tensor x = embed(batch, ws_.saved);
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (const Layer& layer : model_.layers) {
-    layer_forward(layer, context, x, y, {}, nullptr, ws_);
+    layer_forward(layer, layer_context, x, y, {}, nullptr, ws_);
     std::swap(x, y);
   }
-  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, y, Tensor());
+  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, y, Tensor(), ws_.place.queue);
   return y;
 }
 
 LossSum Pass::forward_loss(const TokenBatch& batch, const PassOptions& options) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  const Tensor hidden = run_layers(batch, positions_tensor(batch));
-  return head_loss(hidden, model_.head, labelled_rows(batch.labels, batch.document_starts), options.loss_chunk_tokens,
-                   Tensor(), ws_.scratch);
+  const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
+  const DeviceBatch on_device = upload_->upload(batch, labelled);
+  return loss(run_layers(on_device, batch.document_starts), labelled, on_device, options, Tensor());
 }
 
 Tensor Pass::forward_logits(const TokenBatch& batch) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  return at::mm(run_layers(batch, positions_tensor(batch)), model_.head.t());
+  return at::mm(run_layers(upload_->upload(batch, {}), batch.document_starts), model_.head.t());
 }
 
 std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  const LayerContext context{model_.config, rope_, positions_tensor(batch), batch.document_starts, {}};
-  Tensor x = embed(batch, ws_.saved);
+  const DeviceBatch on_device = upload_->upload(batch, {});
+  const LayerContext layer_context = context(on_device, batch.document_starts, {});
+  Tensor x = embed(on_device, ws_.saved);
   std::vector<Tensor> states{x.clone()};
   for (const Layer& layer : model_.layers) {
     const Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
-    layer_forward(layer, context, x, y, {}, nullptr, ws_);
+    layer_forward(layer, layer_context, x, y, {}, nullptr, ws_);
     x = y;
     states.push_back(x.clone());
   }
   const Tensor normed = at::empty_like(x);
-  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor());
+  rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor(), ws_.place.queue);
   states.push_back(normed);
   return states;
 }

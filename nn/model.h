@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,11 @@
 #include "nn/rope.h"
 
 namespace nibble::nn {
+
+class BatchUpload;
+struct DeviceBatch;
+struct LabelledRows;
+struct LayerContext;
 
 struct Layer {
   Tensor input_norm;            // [C]
@@ -55,19 +61,25 @@ struct PassOptions {
   std::vector<RecomputePolicy> recompute;  // one a layer, or empty: keep everything
   int64_t loss_chunk_tokens = 256;         // rows of logits held at a time
   DropoutContext dropout;
+  std::function<void(int64_t layer)> backward_reaches;  // called before a layer's backward: paging moves ahead of it
 };
 
 // Runs passes over a model and keeps the memory that they share between calls.
 class Pass {
  public:
-  // REQUIRES model outlives the pass. `max_positions` bounds the positions that a batch may have.
-  Pass(Model& model, int64_t max_positions);
+  // REQUIRES model outlives the pass, and its tensors are at `place`. `max_positions` bounds the positions that a batch may
+  // have.
+  Pass(Model& model, int64_t max_positions, const Place& place = {});
+  ~Pass();
 
-  // Adds the gradients of the summed loss to every adapter's da and db. THROWS std::invalid_argument for ids outside the
-  // vocabulary or positions outside the rope table.
+  // Adds the gradients of the summed loss to every adapter's da and db. On a device nobody waits for the loss: nll is then
+  // NaN here, and collect() has it. THROWS std::invalid_argument for ids outside the vocabulary or positions outside the
+  // rope table.
   LossSum forward_backward(const TokenBatch& batch, const PassOptions& options);
   // The loss alone.
   LossSum forward_loss(const TokenBatch& batch, const PassOptions& options);
+  // The losses of all calls of these two since the last collect(). On a device, waits for them: the one read of a step.
+  LossSum collect();
   // SHAPES -> [T, V], compute dtype. Holds all logits: for tests and short texts.
   Tensor forward_logits(const TokenBatch& batch);
   // SHAPES -> L + 2 tensors [T, C]: the embedding, each layer's output, the final norm's output.
@@ -77,12 +89,19 @@ class Pass {
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
 
  private:
-  Tensor embed(const TokenBatch& batch, Arena& arena);
-  Tensor run_layers(const TokenBatch& batch, const Tensor& positions);
+  Tensor embed(const DeviceBatch& batch, Arena& arena);
+  Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts);
+  LayerContext context(const DeviceBatch& batch, std::span<const int32_t> document_starts, const DropoutContext& dropout) const;
+  // The loss of the hidden states after the final norm, and its gradient where d_hidden is defined.
+  LossSum loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
+               const Tensor& d_hidden);
 
   Model& model_;
   RopeTable rope_;
   Workspace ws_;
+  std::unique_ptr<BatchUpload> upload_;
+  Tensor device_nll_;   // [1] fp64, with a queue: the losses of all calls since the last collect()
+  LossSum collected_;
 };
 
 }  // namespace nibble::nn

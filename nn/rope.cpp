@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "nn/cuda_table.h"
 #include "nn/rope_cpu.h"
 #include "nn/rows.h"
 
@@ -40,6 +41,12 @@ Tensor scaled(const Tensor& frequency, const RopeScaling& scaling) {
   throw std::logic_error("no such rope scaling");
 }
 
+template <class Element>
+RopeRows<Element> rope_rows(const Tensor& x, const Tensor& positions, const RopeTable& table, bool inverse) {
+  return {elements<Element>(x), elements<const int32_t>(positions), elements<const float>(table.cos),
+          elements<const float>(table.sin), x.stride(0), x.stride(1), x.size(1), x.size(2) / 2, inverse};
+}
+
 }  // namespace
 
 Tensor rope_frequencies(const ModelConfig& config) {
@@ -59,7 +66,7 @@ RopeTable make_rope_table(const ModelConfig& config, int64_t max_positions) {
   return {angle.cos(), angle.sin()};
 }
 
-void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& table, bool inverse) {
+void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& table, bool inverse, const gpu::Queue& queue) {
   tensor::expect_shape(x, {-1, -1, -1}, "x");
   const at::ScalarType dtype = expect_elements(x, "x");
   tensor::expect_shape(positions, {x.size(0)}, "positions");
@@ -68,6 +75,10 @@ void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& ta
   if (x.size(2) % 2 != 0 || table.cos.size(1) != half) {
     throw std::logic_error(fmt::format("x has head width {}, the rope table {}", x.size(2), 2 * table.cos.size(1)));
   }
+  if (queue) {
+    queue.module->nn->rope({rope_rows<void>(x, positions, table, inverse), tokens, dtype == at::kBFloat16}, queue.stream);
+    return;
+  }
   const int32_t* position = elements<int32_t>(positions);
   for (int64_t t = 0; t < tokens; ++t) {
     if (position[t] < 0 || position[t] >= table.max_positions()) {
@@ -75,13 +86,11 @@ void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& ta
                                          table.max_positions()));
     }
   }
-  const float *cos = elements<float>(table.cos), *sin = elements<float>(table.sin);
   parallel_rows(tokens, heads * 2 * half, [&](int64_t begin, int64_t end) {
     if (dtype == at::kFloat) {
-      rope_cpu(RopeRows<float>{elements<float>(x), position, cos, sin, x.stride(0), x.stride(1), heads, half, inverse}, begin, end);
+      rope_cpu(rope_rows<float>(x, positions, table, inverse), begin, end);
     } else {
-      rope_cpu(RopeRows<uint16_t>{elements<uint16_t>(x), position, cos, sin, x.stride(0), x.stride(1), heads, half, inverse},
-               begin, end);
+      rope_cpu(rope_rows<uint16_t>(x, positions, table, inverse), begin, end);
     }
   });
 }

@@ -2,6 +2,7 @@
 // element i + D/2. The rotation's gradient is the inverse rotation.
 #pragma once
 
+#include "gpu/module.h"
 #include "nn/model_config.h"
 #include "tensor/torch.h"
 
@@ -23,7 +24,9 @@ RopeTable make_rope_table(const ModelConfig& config, int64_t max_positions);
 
 // Rotates each head of each token by its position, or back with inverse. SHAPES x [T, H, D], bf16 or fp32, any token and
 // head stride; positions [T] int32, each inside the table. NUMERICS the table is rounded to x's dtype first.
-// THROWS std::logic_error on other shapes, dtypes or positions.
-void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& table, bool inverse);
+// THROWS std::logic_error on other shapes, dtypes or positions. With a queue all tensors are its device's, and the caller
+// has checked the positions.
+void rope_in_place(const Tensor& x, const Tensor& positions, const RopeTable& table, bool inverse,
+                   const gpu::Queue& queue = {});
 
 }  // namespace nibble::nn

@@ -1,5 +1,6 @@
 #include "nn/swiglu.h"
 
+#include "nn/cuda_table.h"
 #include "nn/rows.h"
 #include "nn/swiglu_cpu.h"
 
@@ -31,11 +32,14 @@ void backward(const Tensor& dout, const Tensor& gate, const Tensor& up, const Te
 
 }  // namespace
 
-void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) {
+void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out, const gpu::Queue& queue) {
   const at::ScalarType dtype = expect_rows(gate, "gate");
   expect_rows_like(up, gate, "up");
   expect_rows_like(out, gate, "out");
-  if (dtype == at::kFloat) {
+  if (queue) {
+    queue.module->nn->swiglu({gate.data_ptr(), up.data_ptr(), out.data_ptr(), gate.size(0), gate.size(1), gate.stride(0),
+                              up.stride(0), out.stride(0), dtype == at::kBFloat16}, queue.stream);
+  } else if (dtype == at::kFloat) {
     forward<float>(gate, up, out);
   } else {
     forward<uint16_t>(gate, up, out);
@@ -43,14 +47,19 @@ void swiglu(const Tensor& gate, const Tensor& up, const Tensor& out) {
 }
 
 void swiglu_backward(const Tensor& dout, const Tensor& gate, const Tensor& up, const Tensor& dgate, const Tensor& dup,
-                     const Tensor& act) {
+                     const Tensor& act, const gpu::Queue& queue) {
   const at::ScalarType dtype = expect_rows(gate, "gate");
   expect_rows_like(dout, gate, "dout");
   expect_rows_like(up, gate, "up");
   expect_rows_like(dgate, gate, "dgate");
   expect_rows_like(dup, gate, "dup");
   if (act.defined()) expect_rows_like(act, gate, "act");
-  if (dtype == at::kFloat) {
+  if (queue) {
+    queue.module->nn->swiglu_backward(
+        {dout.data_ptr(), gate.data_ptr(), up.data_ptr(), dgate.data_ptr(), dup.data_ptr(),
+         act.defined() ? act.data_ptr() : nullptr, gate.size(0), gate.size(1), dout.stride(0), gate.stride(0), up.stride(0),
+         dgate.stride(0), dup.stride(0), act.defined() ? act.stride(0) : 0, dtype == at::kBFloat16}, queue.stream);
+  } else if (dtype == at::kFloat) {
     backward<float>(dout, gate, up, dgate, dup, act);
   } else {
     backward<uint16_t>(dout, gate, up, dgate, dup, act);

@@ -41,19 +41,21 @@ __global__ void __launch_bounds__(kRowThreads)
   const Eight<E> gate = load_eight(unit_of<E>(launch.gate, launch.gate_stride, at), count, vector);
   const Eight<E> up = load_eight(unit_of<E>(launch.up, launch.up_stride, at), count, vector);
   const Eight<E> dout = load_eight(unit_of<E>(launch.dout, launch.dout_stride, at), count, vector);
-  float g[kUnitElements], u[kUnitElements], d[kUnitElements];
+  float g[kUnitElements], u[kUnitElements], d[kUnitElements], act[kUnitElements];
   unpack(gate, g);
   unpack(up, u);
   unpack(dout, d);
 #pragma unroll
   for (int i = 0; i < kUnitElements; ++i) {
     const SiluParts parts = silu_parts(g[i]);
-    const float d_silu = round_to<E>(d[i] * u[i]);
-    u[i] = d[i] * round_to<E>(parts.silu);
+    const float d_silu = round_to<E>(d[i] * u[i]), silu = round_to<E>(parts.silu);
+    act[i] = silu * u[i];
+    u[i] = d[i] * silu;
     g[i] = d_silu * silu_derivative(g[i], parts.sigmoid);
   }
   store_eight(unit_of<E>(launch.dgate, launch.dgate_stride, at), g, count, vector);
   store_eight(unit_of<E>(launch.dup, launch.dup_stride, at), u, count, vector);
+  if (launch.act != nullptr) store_eight(unit_of<E>(launch.act, launch.act_stride, at), act, count, vector);
 }
 
 template <class Launch, class Kernel>
@@ -80,8 +82,10 @@ void swiglu_backward_cuda(const SwigluGradLaunch& launch, void* stream) {
                     launch.dup != nullptr && launch.width >= 1,
                 "swiglu_backward_cuda", "dout, gate, up, dgate, dup and a width of at least 1");
   launch_rows(launch, launch.is_bf16 ? swiglu_backward_kernel<__nv_bfloat16> : swiglu_backward_kernel<float>,
-              {launch.dout, launch.gate, launch.up, launch.dgate, launch.dup},
-              {launch.dout_stride, launch.gate_stride, launch.up_stride, launch.dgate_stride, launch.dup_stride}, stream);
+              {launch.dout, launch.gate, launch.up, launch.dgate, launch.dup, launch.act},
+              {launch.dout_stride, launch.gate_stride, launch.up_stride, launch.dgate_stride, launch.dup_stride,
+               launch.act == nullptr ? launch.dgate_stride : launch.act_stride},
+              stream);
 }
 
 }  // namespace nibble::nn

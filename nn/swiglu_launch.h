@@ -21,8 +21,9 @@ struct SwigluGradLaunch {
   const void* up = nullptr;
   void* dgate = nullptr;
   void* dup = nullptr;
+  void* act = nullptr;  // or null: the forward's output once more
   int64_t rows = 0, width = 0;
-  int64_t dout_stride = 0, gate_stride = 0, up_stride = 0, dgate_stride = 0, dup_stride = 0;
+  int64_t dout_stride = 0, gate_stride = 0, up_stride = 0, dgate_stride = 0, dup_stride = 0, act_stride = 0;
   bool is_bf16 = true;
 };
 

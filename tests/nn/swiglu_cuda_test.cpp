@@ -28,9 +28,19 @@ SwigluLaunch forward_launch(const test::DeviceTensor& gate, const test::DeviceTe
 }
 
 SwigluGradLaunch backward_launch(const test::DeviceTensor& dout, const test::DeviceTensor& gate, const test::DeviceTensor& up,
-                                 const test::DeviceTensor& dgate, const test::DeviceTensor& dup, const Tensor& like) {
-  SwigluGradLaunch launch{dout.data(),    gate.data(),    up.data(),      dgate.data(),   dup.data(),    like.size(0),
-                          like.size(1),   like.stride(0), like.stride(0), like.stride(0), like.stride(0), like.stride(0)};
+                                 const test::DeviceTensor& dgate, const test::DeviceTensor& dup, const Tensor& like,
+                                 const test::DeviceTensor* act = nullptr) {
+  SwigluGradLaunch launch;
+  launch.dout = dout.data();
+  launch.gate = gate.data();
+  launch.up = up.data();
+  launch.dgate = dgate.data();
+  launch.dup = dup.data();
+  launch.act = act == nullptr ? nullptr : act->data();
+  launch.rows = like.size(0);
+  launch.width = like.size(1);
+  launch.dout_stride = launch.gate_stride = launch.up_stride = launch.dgate_stride = launch.dup_stride = like.stride(0);
+  launch.act_stride = like.stride(0);
   launch.is_bf16 = like.scalar_type() == at::kBFloat16;
   return launch;
 }
@@ -51,6 +61,11 @@ TEST_P(SwigluCuda, EqualsTheCpu) {
     swiglu_backward(dout, gate, up, dgate, dup);
     EXPECT_TRUE(test::same_storage(d_dgate.read(), dgate));
     EXPECT_TRUE(test::same_storage(d_dup.read(), dup));
+    const Tensor act = matrix(7, 1.0);
+    const test::DeviceTensor d_act(act);
+    test::nn_kernels().swiglu_backward(backward_launch(d_dout, d_gate, d_up, d_dgate, d_dup, gate, &d_act), nullptr);
+    swiglu(gate, up, act);
+    EXPECT_TRUE(test::same_storage(d_act.read(), act));
   }
 }
 
@@ -68,6 +83,9 @@ TEST_F(SwigluCudaValues, OutputsMayBeInputs) {
   test::nn_kernels().swiglu(forward_launch(g2, u2, u2, gate), nullptr);
   swiglu(gate, up, out);
   EXPECT_TRUE(at::equal(u2.read(), out));
+  const test::DeviceTensor g3(gate), u3(up), d3(dout);
+  test::nn_kernels().swiglu_backward(backward_launch(d3, g3, u3, g3, u3, gate, &d3), nullptr);
+  EXPECT_TRUE(at::equal(g3.read(), dgate) && at::equal(u3.read(), dup) && at::equal(d3.read(), out));
 }
 
 // Every bf16 there is as a gate: infinities, denormals and not-a-number too.
