@@ -2,6 +2,6 @@
 
 namespace nibble::optim {
 
-const CudaTable kCudaTable{};
+const CudaTable kCudaTable{gradient_norm_cuda, begin_step_cuda, adamw_torch_cuda, adamw_bnb_cuda, lion_cuda};
 
 }  // namespace nibble::optim

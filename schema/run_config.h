@@ -61,6 +61,8 @@ struct RunConfig {
   Recompute recompute = Recompute::kAuto;
   int64_t loss_chunk_tokens = 256;
   DeviceChoice device = DeviceChoice::kAuto;
+  int64_t paged_budget_mib = 0;
+  bool paged_oversubscribe = false;
 
   EvalStrategy eval_strategy = EvalStrategy::kNo;
   int64_t eval_steps = 100;
@@ -165,6 +167,12 @@ struct RunConfig {
     visit("loss_chunk_tokens", c.loss_chunk_tokens,
           Field{.group = "Memory", .doc = "rows of logits held at a time: more costs memory, fewer speed", .min = 1, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("device", c.device, Field{.group = "Memory", .doc = "where to train; auto takes a GPU where the CUDA module can use one", .on_resume = must});
+    visit("paged_budget_mib", c.paged_budget_mib,
+          Field{.group = "Memory", .doc = "what of a paged optimizer's state is resident at most, on the GPU or, on a CPU, in memory (the rest is then in a file in output_dir): "
+                                          "less saves memory and costs copies; 0: all of it, or what the GPU has free",
+                .min = 0, .max = 1 << 24, .unit = "MiB"});
+    visit("paged_oversubscribe", c.paged_oversubscribe,
+          Field{.group = "Memory", .doc = "lets a paged optimizer's managed memory be larger than what the GPU has free: it fits more, and can stall the card for everybody on it"});
 
     visit("eval_strategy", c.eval_strategy, Field{.group = "Run", .doc = "when to evaluate while training"});
     visit("eval_steps", c.eval_steps, Field{.group = "Run", .doc = "steps between evaluations with eval_strategy steps", .min = 1, .max = 1e9, .unit = "steps"});
