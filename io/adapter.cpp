@@ -95,8 +95,8 @@ void write_adapter(const fs::path& folder, const nn::Model& model, const Adapter
   plan.metadata["format"] = "pt";
   std::map<std::string, Tensor> tensors;
   model.each_lora([&](const std::string& path, const nn::Lora& lora) {
-    tensors.emplace(fmt::format("{}{}.lora_A.weight", kPrefix, path), lora.a.contiguous());
-    tensors.emplace(fmt::format("{}{}.lora_B.weight", kPrefix, path), lora.b.contiguous());
+    tensors.emplace(fmt::format("{}{}.lora_A.weight", kPrefix, path), lora.a.to(at::kCPU).contiguous());
+    tensors.emplace(fmt::format("{}{}.lora_B.weight", kPrefix, path), lora.b.to(at::kCPU).contiguous());
   });
   for (const auto& [name, tensor] : tensors) plan.tensors.push_back({name, file_dtype(tensor), tensor.sizes().vec()});
   plan.sort();

@@ -21,14 +21,21 @@ void expect_shape(const WeightSource& source, const std::string& name, const std
 }
 
 // A copy of a weight of its own, in the compute dtype.
-Tensor load_dense(const WeightSource& source, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+Tensor load_dense(const WeightSource& source, const std::string& name, const std::vector<int64_t>& shape, const LoadOptions& options) {
   expect_shape(source, name, shape);
   const Tensor stored = source.read(name);
   expect_finite(stored, name, source.path().string());
   // Decoded GGUF weights are copies already; views of the file must become one.
-  Tensor dense = stored.to(dtype, /*non_blocking=*/false, /*copy=*/true);
+  Tensor dense = stored.to(at::TensorOptions().dtype(options.dtype).device(options.device), /*non_blocking=*/false, /*copy=*/true);
   source.drop(name);
   return dense;
+}
+
+quant::QuantizedWeight moved(quant::QuantizedWeight q, at::Device device) {
+  for (Tensor* part : {&q.codes, &q.absmax, &q.absmax_codes, &q.nested_absmax}) {
+    if (part->defined()) *part = part->to(device);
+  }
+  return q;
 }
 
 class Loader {
@@ -37,7 +44,7 @@ class Loader {
       : source_(source), options_(options), total_(static_cast<int64_t>(source.names().size())) {}
 
   Tensor dense(const std::string& name, const std::vector<int64_t>& shape) {
-    Tensor tensor = load_dense(source_, name, shape, options_.dtype);
+    Tensor tensor = load_dense(source_, name, shape, options_);
     count(name);
     return tensor;
   }
@@ -83,19 +90,19 @@ nn::FrozenWeight load_linear(const WeightSource& source, const std::string& path
     quant::QuantizedWeight packed = source.read_packed(name);
     source.drop(name);
     if (options.quant) {
-      weight.packed = std::move(packed);
+      weight.packed = moved(std::move(packed), options.device);
     } else {
-      weight.dense = quant::dequantize(packed, options.dtype);
+      weight.dense = quant::dequantize(packed, options.dtype).to(options.device);
     }
     return weight;
   }
   if (!options.quant) {
-    weight.dense = load_dense(source, name, {shape.out, shape.in}, options.dtype);
+    weight.dense = load_dense(source, name, {shape.out, shape.in}, options);
     return weight;
   }
   const Tensor stored = source.read(name);
   expect_finite(stored, name, source.path().string());
-  weight.packed = quant::quantize(stored, *options.quant);
+  weight.packed = moved(quant::quantize(stored, *options.quant), options.device);
   source.drop(name);
   return weight;
 }

@@ -18,6 +18,7 @@ struct FrozenWeight {
 
   bool quantized() const { return packed.defined(); }
   int64_t out() const { return quantized() ? packed.out : dense.size(0); }
+  at::Device device() const { return quantized() ? packed.codes.device() : dense.device(); }
   int64_t in() const { return quantized() ? packed.in : dense.size(1); }
 };
 

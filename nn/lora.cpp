@@ -35,9 +35,10 @@ void set_lora(Linear& linear, const Tensor& a, const Tensor& b, float scale, flo
   tensor::expect_shape(a, {rank, linear.weight.in()}, "lora_A");
   tensor::expect_shape(b, {linear.weight.out(), rank}, "lora_B");
   Lora lora;
-  // A copy of its own, contiguous: the optimizer writes into it.
-  lora.a = a.to(dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  lora.b = b.to(dtype, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  // Copies of its own where the weight is, contiguous: the optimizer writes into them.
+  const auto options = at::TensorOptions().dtype(dtype).device(linear.weight.device());
+  lora.a = a.to(options, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  lora.b = b.to(options, /*non_blocking=*/false, /*copy=*/true).contiguous();
   lora.da = at::zeros_like(lora.a, at::kFloat);
   lora.db = at::zeros_like(lora.b, at::kFloat);
   lora.scale = scale;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +19,7 @@
 #include "trainer/command.h"
 #include "trainer/evaluate.h"
 #include "trainer/from_config.h"
+#include "trainer/placement.h"
 #include "trainer/plan_report.h"
 #include "trainer/process_clock.h"
 #include "trainer/run_folder.h"
@@ -32,16 +34,18 @@ namespace {
 std::vector<optim::ParamRef> parameters(nn::Model& model) {
   std::vector<optim::ParamRef> params;
   model.each_lora([&](const std::string& path, nn::Lora& lora) {
-    params.push_back({path + ".lora_A.weight", lora.a, lora.da});
-    params.push_back({path + ".lora_B.weight", lora.b, lora.db});
+    const auto layer = static_cast<int64_t>(lora.number) / nn::kProjections;
+    params.push_back({path + ".lora_A.weight", lora.a, lora.da, layer});
+    params.push_back({path + ".lora_B.weight", lora.b, lora.db, layer});
   });
   return params;
 }
 
-nn::Model load_base(const RunInputs& inputs, const schema::RunConfig& config, const StopRequest& stop) {
+nn::Model load_base(const RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place, const StopRequest& stop) {
   io::LoadOptions options;
   options.dtype = compute_dtype(config);
   options.quant = quant_config(config);
+  options.device = place.device;
   options.progress = [&](int64_t, int64_t) {
     if (stop.requested()) throw Interrupted(fmt::format("{} while loading the base: nothing was trained yet", stop.name()));
   };
@@ -85,9 +89,7 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   Progress progress(std::cerr, terminal_columns(STDERR_FILENO));
   const auto say = [&](const std::string& text) { progress.message(text); };
   for (const std::string& note : loaded.notes) say(note);
-  if (config.device == DeviceChoice::kCuda) {
-    throw ConfigError("device: cuda is not available in this version, which trains on the CPU; set device: auto or cpu");
-  }
+  const nn::Place place = choose_place(config, say);
   const StopRequest stop;
 
   // What the run reads, and whether it fits.
@@ -118,11 +120,14 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
 
   // The model: frozen base, adapter, optimizer.
   const double load_start = seconds_since_process_start();
-  nn::Model model = load_base(inputs, config, stop);
+  nn::Model model = load_base(inputs, config, place, stop);
   const io::AdapterConfig adapter = attach(model, config, resumed);
-  optim::AdamW optimizer(adamw_config(config), parameters(model));
+  std::unique_ptr<optim::PagedArena> paged = paged_memory(config, place, folder.path());
+  optim::PagedArena* paging = paged.get();
+  optim::Optimizer optimizer(optimizer_config(config), parameters(model), std::move(paged), place.queue);
+  if (paging != nullptr) say(paging->text());
   if (resumed) io::load_optimizer(optimizer, resumed->checkpoint / io::kOptimizerFile);
-  nn::Pass pass(model, config.max_length);
+  nn::Pass pass(model, config.max_length, place);
   const double load_s = seconds_since_process_start() - load_start;
 
   // The loop.
@@ -132,6 +137,8 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   step.seed = state.seed;
   step.pass.loss_chunk_tokens = config.loss_chunk_tokens;
   step.pass.recompute.assign(model.layers.size(), inputs.plan.recompute);
+  if (paging != nullptr) step.pass.backward_reaches = [paging](int64_t layer) { paging->prefetch_ahead(layer); };
+  if (place.queue) step.pass_tokens = std::numeric_limits<int32_t>::max();  // a GPU wants them all at once
   LoopSchedule schedule;
   schedule.logging_steps = config.logging_steps;
   schedule.eval_steps = config.eval_strategy == EvalStrategy::kSteps ? config.eval_steps : 0;
@@ -143,6 +150,13 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   LoopHooks hooks;
   hooks.progress = &progress;
   hooks.evaluate = [&] { return score_rows(pass, inputs.validation, config.per_device_eval_batch_size, config.loss_chunk_tokens).loss(); };
+  hooks.measure = [&](MetricsRow& row) {
+    if (paging == nullptr) return;
+    const optim::PagingCounters counters = paging->counters();
+    row.paged_resident_bytes = counters.resident_bytes;
+    row.paged_prefetched_bytes = counters.prefetched_bytes;
+    row.paged_evicted_bytes = counters.evicted_bytes;
+  };
   hooks.log = [&](const MetricsRow& row) {
     metrics.write(row);
     folder.log(logged_line(row, state.max_steps, std::nullopt));

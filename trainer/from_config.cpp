@@ -92,6 +92,8 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   const nn::LoraConfig lora = lora_config(config);
   input.lora_r = lora.r;
   input.lora_targets = lora.targets;
+  input.optimizer = optimizer_config(config);
+  input.paged_budget_bytes = config.paged_budget_mib << 20;
   input.pass_tokens = pass_tokens;
   input.loss_chunk_tokens = config.loss_chunk_tokens;
   input.recompute = {config.recompute == Recompute::kAuto ? Recompute::kNone : config.recompute};

@@ -19,7 +19,6 @@ at::ScalarType compute_dtype(const schema::RunConfig& config);
 std::optional<quant::QuantConfig> quant_config(const schema::RunConfig& config);  // nullopt: load_in_4bit is false
 nn::LoraConfig lora_config(const schema::RunConfig& config);
 optim::OptimizerConfig optimizer_config(const schema::RunConfig& config);
-inline optim::OptimizerConfig adamw_config(const schema::RunConfig& config) { return optimizer_config(config); }
 data::DataOptions train_data_options(const schema::RunConfig& config);
 data::DataOptions validation_data_options(const schema::RunConfig& config);
 

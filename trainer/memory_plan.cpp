@@ -1,13 +1,14 @@
 #include "trainer/memory_plan.h"
 
-#include "nn/layer.h"
-
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <fstream>
 #include <numeric>
+
+#include "nn/layer.h"
+#include "optim/state_layout.h"
 
 namespace nibble::trainer {
 namespace {
@@ -42,6 +43,7 @@ MemoryPlan plan_memory(const PlanInput& in) {
   const nn::ModelConfig& c = in.model;
   const int64_t layers = c.num_hidden_layers, tokens = in.pass_tokens, e = in.element_bytes;
   int64_t base = 0, largest = 0, adapter = 0;
+  std::vector<optim::LayoutParam> trained;
   for (int p = 0; p < nn::kProjections; ++p) {
     const auto projection = static_cast<nn::Projection>(p);
     const nn::LinearShape shape = nn::projection_shape(c, projection);
@@ -49,7 +51,12 @@ MemoryPlan plan_memory(const PlanInput& in) {
     base += in.load_in_4bit ? packed_bytes(elements, in.quant) : elements * e;
     if (shape.bias) base += shape.out * e;
     largest = std::max(largest, elements);
-    if (std::count(in.lora_targets.begin(), in.lora_targets.end(), projection) > 0) adapter += in.lora_r * (shape.out + shape.in);
+    if (std::count(in.lora_targets.begin(), in.lora_targets.end(), projection) == 0) continue;
+    adapter += in.lora_r * (shape.out + shape.in);
+    for (int64_t l = 0; l < layers; ++l) {
+      trained.push_back({in.lora_r * shape.in, l});
+      trained.push_back({in.lora_r * shape.out, l});
+    }
   }
   adapter *= layers;
   const int64_t embedding = c.vocab_size * c.hidden_size * e;
@@ -62,7 +69,9 @@ MemoryPlan plan_memory(const PlanInput& in) {
   add("norms", (2 * layers + 1) * c.hidden_size * e + (c.qk_norm ? 2 * layers * c.head_dim * e : 0));
   add("adapters", adapter * e);
   add("adapter gradients", adapter * 4);
-  add("optimizer state", adapter * 12);  // fp32 master and two moments
+  const int64_t state = optim::state_layout(in.optimizer, trained).bytes;
+  const bool paged = optim::optimizer_kind(in.optimizer.optim).paged && in.paged_budget_bytes > 0;
+  add("optimizer state", paged ? std::min(state, in.paged_budget_bytes) : state);
   add("saved activations", tokens * (layers * nn::saved_bytes_per_token(c, in.recompute, e, in.lora_r) + c.hidden_size * e));
   add("layer workspace", layer_scratch_bytes(in, tokens) + 3 * tokens * c.hidden_size * e);
   add("decoded weight", in.load_in_4bit ? largest * e : 0);

@@ -7,6 +7,7 @@
 
 #include "nn/model_config.h"
 #include "nn/recompute.h"
+#include "optim/optimizer_config.h"
 #include "quant/layout.h"
 
 namespace nibble::trainer {
@@ -18,6 +19,8 @@ struct PlanInput {
   int64_t element_bytes = 2;         // of the compute dtype
   int64_t lora_r = 16;
   std::vector<nn::Projection> lora_targets;
+  optim::OptimizerConfig optimizer;
+  int64_t paged_budget_bytes = 0;    // of a paged optimizer's state; 0: all of it
   int64_t pass_tokens = 0;           // of the largest pass through the model
   int64_t loss_chunk_tokens = 256;
   nn::RecomputePolicy recompute;

@@ -30,6 +30,8 @@ struct MetricsRow {
   double peak_rss_mib = 0.0;         // of the process so far
   double peak_gpu_mib = 0.0;         // 0 on a CPU
   std::optional<double> eval_loss;   // only where an evaluation followed the step
+  // Of a paged optimizer's state: there now, and moved since the start.
+  std::optional<int64_t> paged_resident_bytes, paged_prefetched_bytes, paged_evicted_bytes;
 
   template <class Row, class Visitor>
   static void describe(Row& row, Visitor& visit) {
@@ -45,6 +47,9 @@ struct MetricsRow {
     visit("peak_rss_mib", row.peak_rss_mib, Repeats::kMeasured);
     visit("peak_gpu_mib", row.peak_gpu_mib, Repeats::kMeasured);
     visit("eval_loss", row.eval_loss, Repeats::kExact);
+    visit("paged_resident_bytes", row.paged_resident_bytes, Repeats::kMeasured);
+    visit("paged_prefetched_bytes", row.paged_prefetched_bytes, Repeats::kMeasured);
+    visit("paged_evicted_bytes", row.paged_evicted_bytes, Repeats::kMeasured);
   }
 };
 

@@ -85,6 +85,7 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
       seconds = 0.0;
       timed_tokens = timed_steps = 0;
       if (evaluate) row.eval_loss = result.last_eval_loss = hooks.evaluate();
+      if (hooks.measure) hooks.measure(row);
       state.log(row);
       if (row.eval_loss && (!state.best_metric || *row.eval_loss < *state.best_metric)) state.best_metric = row.eval_loss;
       hooks.log(row);

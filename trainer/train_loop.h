@@ -24,6 +24,7 @@ struct LoopSchedule {
 struct LoopHooks {
   std::function<double()> evaluate;                  // -> mean loss, nats
   std::function<void(const RunState&)> save;         // a checkpoint of this state
+  std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row
   Progress* progress = nullptr;
 };

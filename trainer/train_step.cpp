@@ -8,8 +8,6 @@
 
 #include "core/error.h"
 #include "nn/lora.h"
-#include "optim/clip.h"
-#include "trainer/token_batch.h"
 
 namespace nibble::trainer {
 
@@ -22,8 +20,8 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
   const auto start = std::chrono::steady_clock::now();
   const data::Cursor position = parts.batches.cursor();
   nn::zero_gradients(parts.model);
+  parts.pass.collect();  // what an interrupted step left
   StepReport report;
-  nn::LossSum loss;
   const int64_t micro_batches = std::min(options.gradient_accumulation_steps, parts.batches.batches_left_in_epoch());
   nn::PassOptions pass = options.pass;
   for (int64_t m = 0; m < micro_batches; ++m) {
@@ -36,26 +34,21 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
     uint64_t stream = static_cast<uint64_t>(state.micro_step + m) << 16;
     for (const PassBatch& part : passes_of(batch, options.pass_tokens)) {
       pass.dropout = {true, options.seed, stream++};
-      const nn::LossSum sum = parts.pass.forward_backward(part.tokens, pass);
-      loss.nll += sum.nll;
-      loss.tokens += sum.tokens;
+      report.trained_tokens += parts.pass.forward_backward(part.tokens, pass).tokens;
     }
     report.tokens += batch.tokens();
   }
   report.micro_batches = micro_batches;
-  report.nll = loss.nll;
-  report.trained_tokens = loss.tokens;
-
-  std::vector<Tensor> gradients;
-  for (const optim::ParamRef& p : parts.optimizer.params()) gradients.push_back(p.grad);
-  const optim::ClippedGradient clipped = optim::clip(gradients, loss.tokens, options.max_grad_norm);
-  report.grad_norm = clipped.grad_norm;
-  if (!std::isfinite(report.loss()) || !clipped.finite()) {
+  // On a device all of this is queued; what follows waits for it.
+  parts.optimizer.step(learning_rate, report.trained_tokens, options.max_grad_norm);
+  report.nll = parts.pass.collect().nll;
+  const optim::StepOutcome outcome = parts.optimizer.outcome();
+  report.grad_norm = outcome.grad_norm;
+  if (!std::isfinite(report.loss()) || !outcome.finite()) {
     throw RunError(fmt::format("step {}: loss {} and gradient norm {} are not finite; nothing was updated. Lower "
                                "learning_rate, or continue from an earlier checkpoint with `nibble resume --from`",
                                state.global_step + 1, report.loss(), report.grad_norm));
   }
-  parts.optimizer.step(learning_rate, clipped.scale);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

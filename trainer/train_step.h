@@ -8,7 +8,7 @@
 
 #include "data/sampler.h"
 #include "nn/model.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "trainer/run_state.h"
 #include "trainer/stop_request.h"
 #include "trainer/token_batch.h"
@@ -38,7 +38,7 @@ struct StepOptions {
 struct StepParts {
   nn::Model& model;
   nn::Pass& pass;
-  optim::AdamW& optimizer;
+  optim::Optimizer& optimizer;
   data::BatchStream& batches;
   const StopRequest& stop;
 };

@@ -6,7 +6,7 @@
 #include "io/load_model.h"
 #include "nn/lora.h"
 #include "nn/loss.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "tests/support/golden_tensors.h"
@@ -81,7 +81,7 @@ TEST_P(LoraCurve, EqualsPeft) {
   });
   std::vector<Tensor> gradients;
   for (const auto& p : params) gradients.push_back(p.grad);
-  optim::AdamW optimizer({0.9, 0.999, 1e-8, 0.01}, params);
+  optim::Optimizer optimizer({0.9, 0.999, 1e-8, 0.01}, params);
   nn::Pass pass(model, 128);
 
   const int64_t steps = trace.at("loss").size(0);

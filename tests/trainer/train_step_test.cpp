@@ -28,7 +28,7 @@ struct Bench {
   nn::Model model = test::tiny_model({});
   data::Dataset dataset = documents(96);
   nn::Pass pass{model, 64};
-  optim::AdamW optimizer{{}, params()};
+  optim::Optimizer optimizer{{}, params()};
   StopRequest stop;
   data::BatchStream batches;
   StepOptions options;
