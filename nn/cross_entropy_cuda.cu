@@ -11,6 +11,7 @@ namespace nibble::nn {
 namespace {
 
 constexpr int kWarp = gpu::kWarpThreads;
+constexpr int kAheadBytes = 64;  // that a thread has in flight: with two blocks, 64 KiB of a multiprocessor
 
 __device__ float minus_infinity() { return -INFINITY; }
 
@@ -70,16 +71,34 @@ __device__ double block_sum(double v) {
   return sum;
 }
 
-template <class E>
-__device__ OnlineSum thread_sum(const E* logits, const LogitsRow& row, int thread) {
-  OnlineSum online;
-  const E* units = logits + row.head;
-#pragma unroll 2
-  for (int unit = thread; unit < row.units; unit += kCrossEntropyThreads) {
-    float v[kUnitElements];
-    unpack(load_eight(units + static_cast<int64_t>(unit) * kUnitElements, kUnitElements, true), v);
-    online.add(v);
+// visit(unit, its values, where they are) for a thread's units of a row, several of them loaded before the first is visited: a
+// visit may write its own unit.
+template <class E, class Visit>
+__device__ void each_unit(E* logits, const LogitsRow& row, int thread, const Visit& visit) {
+  constexpr int kAhead = kAheadBytes / kUnitElements / static_cast<int>(sizeof(E));
+  const auto place = [&](int unit) { return logits + row.head + static_cast<int64_t>(unit) * kUnitElements; };
+  for (int first = thread; first < row.units; first += kAhead * kCrossEntropyThreads) {
+    Eight<E> eight[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int unit = first + k * kCrossEntropyThreads;
+      if (unit < row.units) load_vector(place(unit), eight[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int unit = first + k * kCrossEntropyThreads;
+      if (unit >= row.units) continue;
+      float v[kUnitElements];
+      unpack(eight[k], v);
+      visit(unit, v, place(unit));
+    }
   }
+}
+
+template <class E>
+__device__ OnlineSum thread_sum(E* logits, const LogitsRow& row, int thread) {
+  OnlineSum online;
+  each_unit(logits, row, thread, [&](int, float(&v)[kUnitElements], const E*) { online.add(v); });
   const int end = end_element(row, thread);
   if (end >= 0) online.add(to_float(logits[end]));
   return online;
@@ -87,12 +106,7 @@ __device__ OnlineSum thread_sum(const E* logits, const LogitsRow& row, int threa
 
 template <class E>
 __device__ void write_gradient(E* logits, const LogitsRow& row, int thread, int target, float max, float inverse) {
-  E* units = logits + row.head;
-#pragma unroll 2
-  for (int unit = thread; unit < row.units; unit += kCrossEntropyThreads) {
-    E* p = units + static_cast<int64_t>(unit) * kUnitElements;
-    float v[kUnitElements];
-    unpack(load_eight(p, kUnitElements, true), v);
+  each_unit(logits, row, thread, [&](int unit, float(&v)[kUnitElements], E* place) {
 #pragma unroll
     for (int i = 0; i < kUnitElements; ++i) v[i] = exp_nonpositive(v[i] - max) * inverse;
     const int hit = target - row.head - unit * kUnitElements;
@@ -100,8 +114,8 @@ __device__ void write_gradient(E* logits, const LogitsRow& row, int thread, int 
 #pragma unroll
       for (int i = 0; i < kUnitElements; ++i) v[i] = i == hit ? v[i] - 1.0f : v[i];
     }
-    store_eight(p, v, kUnitElements, true);
-  }
+    store_eight(place, v, kUnitElements, true);
+  });
   const int end = end_element(row, thread);
   if (end < 0) return;
   const float p = exp_nonpositive(to_float(logits[end]) - max) * inverse;

@@ -46,6 +46,16 @@ __device__ inline void load_vector(const float* p, Eight<float>& e) {
   e.high = reinterpret_cast<const float4*>(p)[1];
 }
 
+// By __stcg: assigned through a pointer, four words of 16 bytes are stored one by one where the compiler loses their alignment
+// (nvcc 13.0, rope). What is written here is read by the next kernel, through the second-level cache.
+__device__ inline void store_vector(__nv_bfloat16* p, const Eight<__nv_bfloat16>& e) {
+  __stcg(reinterpret_cast<uint4*>(p), e.bits);
+}
+__device__ inline void store_vector(float* p, const Eight<float>& e) {
+  __stcg(reinterpret_cast<float4*>(p), e.low);
+  __stcg(reinterpret_cast<float4*>(p) + 1, e.high);
+}
+
 __device__ inline void unpack(const Eight<__nv_bfloat16>& e, float (&v)[kUnitElements]) {
   __nv_bfloat162 pairs[4];
   memcpy(pairs, &e.bits, sizeof pairs);
@@ -90,7 +100,9 @@ __device__ inline Eight<E> load_eight(const E* p, int count, bool vector) {
 template <class E>
 __device__ inline void store_eight(E* p, const float (&v)[kUnitElements], int count, bool vector) {
   if (vector && count == kUnitElements) {
-    gpu::store8(p, v);
+    Eight<E> e;
+    pack(v, e);
+    store_vector(p, e);
     return;
   }
 #pragma unroll

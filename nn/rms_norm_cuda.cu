@@ -136,10 +136,12 @@ template <class E, bool kVector, bool kNarrow>
 __global__ void __launch_bounds__(kNarrow ? kNormNarrowThreads : kNormMostThreads, kResidentBlocks)
     rms_norm_backward_kernel(const RmsNormGradRows<void> rows, const RowShare<E, kVector, kNarrow> share) {
   constexpr int kRows = RowShare<E, kVector, kNarrow>::kRows, kHeld = RowShare<E, kVector, kNarrow>::kHeld;
-  Eight<E> dy[kRows][kHeld], x[kRows][kHeld];
+  constexpr bool kOldHeld = kVector && sizeof(E) == 2;  // what dx was, where registers are left for it
+  Eight<E> dy[kRows][kHeld], x[kRows][kHeld], old[kRows][kHeld];
   share.each_held([&](int r, int k, int unit) {
     dy[r][k] = share.load(rows.dy, rows.dy_stride, r, unit);
     x[r][k] = share.load(rows.x, rows.x_stride, r, unit);
+    if (kOldHeld && rows.accumulate) old[r][k] = share.load(rows.dx, rows.dx_stride, r, unit);
   });
   // g = dy * weight and x of one unit. The weight is read twice: all rows share it, so the cache has it.
   const auto unpack_unit = [&](int r, int k, int unit, float(&g)[kUnitElements], float(&v)[kUnitElements]) {
@@ -170,7 +172,7 @@ __global__ void __launch_bounds__(kNarrow ? kNormNarrowThreads : kNormMostThread
 #pragma unroll
     for (int i = 0; i < kUnitElements; ++i) v[i] = rstd * (g[i] - v[i] * factor[r]);
     if (rows.accumulate) {
-      unpack(share.load(rows.dx, rows.dx_stride, r, unit), g);
+      unpack(kOldHeld && k >= 0 ? old[r][k] : share.load(rows.dx, rows.dx_stride, r, unit), g);
 #pragma unroll
       for (int i = 0; i < kUnitElements; ++i) v[i] = g[i] + v[i];
     }

@@ -16,7 +16,7 @@ PagedChoice choose_on_device(const PagedOptions& options, int64_t arena_bytes, i
   const gpu::DeviceInfo info = options.queue.module->runtime->device_info(options.device);
   const int64_t page = options.page_bytes;
   const int64_t budget = std::min(wanted_bytes, info.free_bytes / page * page);
-  if (!info.has_managed_memory) return {PagedMemory::kStaged, budget};
+  if (!info.has_managed_memory || options.staged) return {PagedMemory::kStaged, budget};
   // The allocation has a page to spare, to begin on a page's border.
   if (arena_bytes + page > info.free_bytes && !options.oversubscribe) {
     throw OutOfMemoryError(fmt::format(

@@ -67,6 +67,8 @@ def check(root, work, name, expected_code, expected, options=(), **build):
     for part, status in expected.items():
         if parts.get(part, {}).get("status") != status:
             yield f"{name}: part {part} is {parts.get(part)}, expected {status}"
+        elif json.loads((out / f"{part}.json").read_text())["status"] != status:
+            yield f"{name}: {part}.json says other than summary.json"
         elif status != "passed" and not parts[part]["reason"]:
             yield f"{name}: part {part} is {status} without a reason"
 

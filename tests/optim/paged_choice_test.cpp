@@ -30,6 +30,14 @@ TEST(ChoosePagedMemory, StagesWhereTheDeviceDoesNotPage) {
   EXPECT_EQ(choice.budget_bytes, 10 * kMiB);
 }
 
+TEST(ChoosePagedMemory, StagesWhereThatWasAskedFor) {
+  PagedOptions options;
+  options.staged = true;
+  const PagedChoice choice = choose({.free_bytes = 100 * kMiB}, options, 300 * kMiB);
+  EXPECT_EQ(choice.memory, PagedMemory::kStaged) << "no managed memory, so nothing to oversubscribe";
+  EXPECT_EQ(choice.budget_bytes, 100 * kMiB);
+}
+
 TEST(ChoosePagedMemory, RoundsTheBudgetDownToPages) {
   PagedOptions options;
   options.budget_bytes = 7 * kMiB;

@@ -64,7 +64,7 @@ class FakeRuntime {
   int64_t most_device_bytes() const { return most_device_bytes_; }
   int64_t copied_bytes() const { return copied_bytes_; }
   const std::vector<FakePrefetch>& prefetches() const { return prefetches_; }
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<const char*>& violations() const { return violations_; }
   void forget_log() { prefetches_.clear(); copied_bytes_ = 0; synchronizations_ = 0; }
 
  private:
@@ -200,7 +200,7 @@ class FakeRuntime {
   std::deque<Work> compute_;
   int64_t fail_in_ = 0, synchronizations_ = 0, copied_bytes_ = 0, device_bytes_ = 0, most_device_bytes_ = 0;
   std::vector<FakePrefetch> prefetches_;
-  std::vector<std::string> violations_;
+  std::vector<const char*> violations_;
 };
 
 inline const gpu::RuntimeTable& FakeRuntime::table() {
