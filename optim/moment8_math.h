@@ -29,18 +29,18 @@ struct MomentTables {
 
 inline constexpr int kSignedZeroCode = 127;  // the signed map's codes below this one are negative
 
-// Eight levels, written out: a compiler turns this into gathers, where it would not vectorize the loop.
-NIBBLE_HOST_DEVICE inline uint32_t nearest_code(const float* tree, float scaled) {
-  uint32_t node = 1;
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  node = 2 * node + (scaled > tree[node] ? 1u : 0u);
-  return node - 256u;
+// Eight levels, written out, with a signed index: a compiler turns this into gathers, where it would not vectorize a loop.
+NIBBLE_HOST_DEVICE inline int32_t nearest_code(const float* tree, float scaled) {
+  int32_t node = 1;
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  node = 2 * node + (scaled > tree[node] ? 1 : 0);
+  return node - 256;
 }
 
 // Magnitudes order like their bits, with NaN above all: a maximum over these is a block's absmax in any order of reduction.
@@ -63,10 +63,10 @@ NIBBLE_HOST_DEVICE inline uint8_t encode_v(const float* tree, float v, float abs
 
 // The code of a first moment. A negative value that would round to zero takes the smallest negative code.
 NIBBLE_HOST_DEVICE inline uint8_t encode_m(const float* tree, float m, float absmax) {
-  const uint32_t code = nearest_code(tree, m / absmax);
-  const uint32_t code_sign = code < static_cast<uint32_t>(kSignedZeroCode) ? 1u : 0u;
-  const uint32_t toward_sign = m > 0.0f ? 1u : 255u;  // +1 or -1 modulo 256
-  return static_cast<uint8_t>(code + (code_sign != float_bits(m) >> 31 ? toward_sign : 0u));
+  const int32_t code = nearest_code(tree, m / absmax);
+  const bool code_is_negative = code < kSignedZeroCode, m_is_negative = float_bits(m) >> 31 != 0;
+  const int32_t toward_sign = m > 0.0f ? 1 : -1;  // modulo 256
+  return static_cast<uint8_t>(code + (code_is_negative != m_is_negative ? toward_sign : 0));
 }
 
 }  // namespace nibble::optim

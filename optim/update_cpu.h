@@ -5,6 +5,8 @@
 // into. Every operation is element by element and correctly rounded, or a maximum, so that all give the same bits.
 #pragma once
 
+#include <cstring>
+
 #include "core/bf16.h"
 #include "optim/moment8_math.h"
 #include "optim/update_table.h"
@@ -40,6 +42,7 @@ template <class Rule, class Parameter>
                                                 const UpdateScalars& s, const MomentTables& tables) {
   alignas(64) float m[kMomentBlock];
   alignas(64) float v[kMomentBlock];
+  alignas(64) uint8_t codes[kMomentBlock];  // not stored to memory at once: bytes might alias the tables, and stop gathers
   float* __restrict master = span.master + begin;
   const float* __restrict gradient = span.gradient + begin;
   auto* __restrict parameter = static_cast<Parameter*>(span.parameter) + begin;
@@ -68,11 +71,13 @@ template <class Rule, class Parameter>
 
   const float absmax_m = float_of_bits(largest_m);
   span.absmax_m[block] = absmax_m;
-  for (int64_t i = 0; i < count; ++i) codes_m[i] = encode_m(tables.m.tree, m[i], absmax_m);
+  for (int64_t i = 0; i < count; ++i) codes[i] = encode_m(tables.m.tree, m[i], absmax_m);
+  std::memcpy(codes_m, codes, static_cast<size_t>(count));
   if constexpr (Rule::kMoments == 2) {
     const float absmax_v = float_of_bits(largest_v);
     span.absmax_v[block] = absmax_v;
-    for (int64_t i = 0; i < count; ++i) codes_v[i] = encode_v(tables.v.tree, v[i], absmax_v);
+    for (int64_t i = 0; i < count; ++i) codes[i] = encode_v(tables.v.tree, v[i], absmax_v);
+    std::memcpy(codes_v, codes, static_cast<size_t>(count));
   }
 }
 

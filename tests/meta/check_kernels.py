@@ -17,13 +17,13 @@ ARGUMENTS = [("Lb0E", "false"), ("Lb1E", "true"), ("13__nv_bfloat16", "bf16"), (
 
 def readable(mangled):
     """dequantize_kernel<true, bf16> from its mangled name; the mangled name where it has another form."""
-    # A mangled name is its length and its letters; a file's hash before it may end in digits too. A template's arguments follow,
-    # and its result type, v; a plain function's name ends with E.
-    for match in re.finditer(r"(?=(\d{1,2})([a-z]\w*?_kernel)(?:(?:I(\w*?)E)?Ev|E))", mangled):
-        if int(match.group(1)) == len(match.group(2)):
-            break
-    else:
+    # A mangled name is its length and its letters. What precedes it, a file's hash, may by chance look the same: the last one
+    # counts. A template's arguments follow, and its result type, v; a plain function's name ends with E.
+    pattern = r"(?=(\d{1,2})([a-z]\w*?_kernel)(?:(?:I(\w*?)E)?Ev|E))"
+    matches = [m for m in re.finditer(pattern, mangled) if int(m.group(1)) == len(m.group(2))]
+    if not matches:
         return mangled
+    match = matches[-1]
     name, rest, arguments = match.group(2), match.group(3) or "", []
     while rest:
         for code, text in ARGUMENTS:

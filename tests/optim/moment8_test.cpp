@@ -38,13 +38,13 @@ TEST(NearestCode, DecidesAsTheKernelsSearchDoes) {
     each_critical_value(map, [&](float value) {
       ASSERT_EQ(nearest_code(codes.tree, value), quant::dynamic_code(value, map.data())) << value;
     });
-    EXPECT_EQ(nearest_code(codes.tree, std::numeric_limits<float>::quiet_NaN()), 0u);
-    EXPECT_EQ(nearest_code(codes.tree, std::numeric_limits<float>::infinity()), 255u);
+    EXPECT_EQ(nearest_code(codes.tree, std::numeric_limits<float>::quiet_NaN()), 0);
+    EXPECT_EQ(nearest_code(codes.tree, std::numeric_limits<float>::infinity()), 255);
   }
 }
 
 TEST(NearestCode, FindsEachCodesOwnValue) {
-  for (uint32_t code = 0; code < 256; ++code) {
+  for (int code = 0; code < 256; ++code) {
     EXPECT_EQ(nearest_code(moment_tables().m.tree, moment_tables().m.map[code]), code);
     EXPECT_EQ(nearest_code(moment_tables().v.tree, moment_tables().v.map[code]), code);
   }
