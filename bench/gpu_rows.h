@@ -170,7 +170,7 @@ inline void add_swiglu_rows(DeviceData& data, const KernelSizes& s, std::vector<
   const std::string shape = shape_of(s.mlp_tokens, w);
   const nn::SwigluLaunch forward{gate, up, out, s.mlp_tokens, w, w, w, w, true};
   table.push_back({"nn.swiglu", shape, 6 * n, [=, &lines] { lines.swiglu(forward, queue.stream); }});
-  const nn::SwigluGradLaunch backward{out, gate, up, gate, up, s.mlp_tokens, w, w, w, w, w, w, true};
+  const nn::SwigluGradLaunch backward{out, gate, up, gate, up, nullptr, s.mlp_tokens, w, w, w, w, w, w, 0, true};
   table.push_back({"nn.swiglu_backward, in place", shape, 10 * n, [=, &lines] { lines.swiglu_backward(backward, queue.stream); }});
 }
 

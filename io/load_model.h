@@ -18,8 +18,8 @@ struct LoadOptions {
   at::ScalarType dtype = at::kBFloat16;     // compute dtype: bf16 or fp32
   std::optional<quant::QuantConfig> quant;  // of the linears; nullopt: keep them dense. A base that is stored in 4 bits
                                             // keeps its own configuration, or is decoded where this is nullopt
-  at::Device device = at::kCPU;             // where the weights end up; all work on them is done on the CPU
   std::function<void(int64_t done, int64_t total)> progress;  // weights
+  at::Device device = at::kCPU;             // where the weights end up; all work on them is done on the CPU
 };
 
 // Reads every weight that the configuration calls for. Embedding, norms, head and biases are dense in `dtype`.

@@ -80,7 +80,7 @@ class Merger {
     if (options_.base == MergeBase::kOriginal || !options_.quant) return source_.read(name);
     const std::vector<int64_t> shape = source_.shape(name);
     const nn::LinearShape linear{shape.at(0), shape.at(1), false};
-    const nn::FrozenWeight weight = load_linear(source_, path, linear, {options_.compute_dtype, options_.quant, at::kCPU, {}});
+    const nn::FrozenWeight weight = load_linear(source_, path, linear, {options_.compute_dtype, options_.quant, {}});
     return quant::dequantize(weight.packed, options_.compute_dtype);
   }
 

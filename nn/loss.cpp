@@ -37,7 +37,7 @@ LossSum head_loss(const Tensor& hidden, const Tensor& head, const LabelledRows& 
   for (int64_t begin = 0; begin < count; begin += chunk_rows) {
     ArenaScope scope(scratch);
     const int64_t rows = std::min(chunk_rows, count - begin);
-    const Tensor index = at::from_blob(const_cast<int32_t*>(labelled.rows.data() + begin), {rows}, at::kInt);
+    const Tensor index = at::from_blob(const_cast<int32_t*>(labelled.rows.data() + begin), {rows}, at::kInt).to(at::kLong);  // as index_copy_ wants
     const std::span targets(labelled.targets.data() + begin, static_cast<size_t>(rows));
     Tensor x = scratch.take({rows, width}, hidden.scalar_type());
     at::index_select_out(x, hidden, 0, index);

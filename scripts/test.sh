@@ -25,4 +25,9 @@ scripts/setup.sh ${setup[@]+"${setup[@]}"}
 cmake --workflow --preset "$preset"
 # Tests of the trainer use two threads each, so half as many run side by side as there are cores, and at least one.
 jobs=$(( ($(nproc) + 1) / 2 ))
-ctest --preset "$preset" --parallel "$jobs" --no-tests=error ${ctest_arguments[@]+"${ctest_arguments[@]}"}
+# What needs a GPU runs where one must be there (NIBBLE_REQUIRE_GPU=1, as scripts/gpu_check.sh sets it), and nowhere else.
+without=(-LE '^gpu$')
+# ctest leaves out only what all its -LE match.
+if [ -n "${NIBBLE_REQUIRE_GPU:-}" ] || [[ " ${ctest_arguments[*]-} " == *" -LE "* ]]; then without=(); fi
+ctest --preset "$preset" --parallel "$jobs" --no-tests=error ${without[@]+"${without[@]}"} \
+      ${ctest_arguments[@]+"${ctest_arguments[@]}"}

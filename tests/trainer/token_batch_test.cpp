@@ -48,7 +48,8 @@ TEST(PassesOf, ViewEveryTokenOnceAndInOrder) {
       EXPECT_EQ(pass.tokens.positions[i], batch.positions[at]);
     }
     for (const int32_t start : pass.document_starts) {
-      if (static_cast<size_t>(start) < pass.tokens.ids.size()) EXPECT_EQ(pass.tokens.positions[static_cast<size_t>(start)], 0);
+      if (start == pass.document_starts.back()) continue;
+      EXPECT_EQ(pass.tokens.positions[static_cast<size_t>(start)], 0);
     }
   }
   EXPECT_EQ(at, batch.ids.size());
