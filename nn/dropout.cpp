@@ -3,21 +3,20 @@
 #include <algorithm>
 
 #include "nn/cuda_table.h"
+#include "nn/dropout_math.h"
 
 namespace nibble::nn {
 namespace {
 
 template <class Scalar>
 void dropout_range(const Scalar* x, Scalar* y, int64_t begin, int64_t end, float p, const RngKey& key) {
-  // An element is dropped when its 32 random bits, as a fraction of 2^32, lie below p.
-  const auto threshold = static_cast<uint32_t>(std::min(static_cast<double>(p) * 0x1p32, 4294967295.0));
-  const float keep_scale = 1.0f / (1.0f - p);
+  const uint32_t threshold = dropout_threshold(p);
+  const float keep_scale = dropout_keep_scale(p);
   for (int64_t block = begin / 4; block * 4 < end; ++block) {
     const auto bits = random_block(key, static_cast<uint64_t>(block));
     const int64_t first = std::max(block * 4, begin), last = std::min(block * 4 + 4, end);
     for (int64_t i = first; i < last; ++i) {
-      const float value = static_cast<float>(x[i]);
-      y[i] = static_cast<Scalar>(bits[static_cast<size_t>(i & 3)] < threshold ? 0.0f : value * keep_scale);
+      y[i] = static_cast<Scalar>(dropout_value(static_cast<float>(x[i]), bits[static_cast<size_t>(i & 3)], threshold, keep_scale));
     }
   }
 }
