@@ -137,6 +137,7 @@ def main():
         config.write_text(nibble_config(a, rows, adapter, output))
         ours = run([a.nibble, "train", config, "--json"], environment, a.work / f"nibble_{round_number}.log")
         ours["loss"] = losses_of_run(output)
+        del ours["output_dir"]  # of this machine only
         findings += [f"round {round_number}: {text}" for text in disagreements(ours["loss"], peer["loss"])]
         results["peer"].append(peer)
         results["nibble"].append(ours)
