@@ -21,7 +21,8 @@ Command make_plan_command() {
               const schema::RunConfig& config = loaded.config;
               const auto source = io::open_weight_source(config.model_name_or_path);
               // Without reading the data: every row as long as rows may be.
-              PlanInput input = plan_input(config, source->config(), largest_pass(config.per_device_train_batch_size * config.max_length, config.max_length, kCpuPassTokens));
+              PlanInput input = plan_input(config, source->config(), largest_pass(config.per_device_train_batch_size * config.max_length, config.max_length, kCpuPassTokens,
+                                                                                        kCpuPassMultiple));
               const int64_t limit = memory_limit_bytes();
               if (config.recompute == Recompute::kAuto) input.recompute = choose_recompute(input, limit / 10 * 8);
               const MemoryPlan plan = plan_memory(input);

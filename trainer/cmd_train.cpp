@@ -138,7 +138,10 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   step.pass.loss_chunk_tokens = config.loss_chunk_tokens;
   step.pass.recompute.assign(model.layers.size(), inputs.plan.recompute);
   if (paging != nullptr) step.pass.backward_reaches = [paging](int64_t layer) { paging->prefetch_ahead(layer); };
-  if (place.queue) step.pass_tokens = std::numeric_limits<int32_t>::max();  // a GPU wants them all at once
+  if (place.queue) {  // a GPU wants them all at once
+    step.pass_tokens = std::numeric_limits<int32_t>::max();
+    step.pass_multiple = 1;
+  }
   LoopSchedule schedule;
   schedule.logging_steps = config.logging_steps;
   schedule.eval_steps = config.eval_strategy == EvalStrategy::kSteps ? config.eval_steps : 0;

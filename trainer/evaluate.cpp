@@ -55,8 +55,8 @@ Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_bat
   data::BatchStream batches(rows, rows_per_batch, /*seed=*/0, /*shuffle=*/false);
   for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
     const data::Batch batch = batches.next();
-    for (const PassBatch& part : passes_of(batch, kCpuPassTokens)) {
-      pass.forward_loss(part.tokens, options);
+    for (const PassBatch& part : passes_of(batch, kCpuPassTokens, kCpuPassMultiple)) {
+      pass.forward_loss(part.view(), options);
       add(score, pass.collect());
       if (each) each();
     }

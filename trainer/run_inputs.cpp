@@ -85,7 +85,7 @@ RunInputs open_run_inputs(const schema::RunConfig& config) {
   inputs.identity.tokenizer_hash = inputs.tokenizer.hash();
   inputs.identity.config_fingerprint = fingerprint(config);
   const int64_t rows = std::min(config.per_device_train_batch_size, inputs.train.rows()), longest = longest_row(inputs.train);
-  inputs.plan = plan_input(config, inputs.source->config(), largest_pass(rows * longest, longest, kCpuPassTokens));
+  inputs.plan = plan_input(config, inputs.source->config(), largest_pass(rows * longest, longest, kCpuPassTokens, kCpuPassMultiple));
   if (config.recompute == Recompute::kAuto) {
     inputs.plan.recompute = choose_recompute(inputs.plan, static_cast<int64_t>(kUsableShare * static_cast<double>(memory_limit_bytes())));
   }

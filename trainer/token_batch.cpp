@@ -4,26 +4,48 @@
 
 namespace nibble::trainer {
 
-std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens) {
+namespace {
+
+template <class Values>
+std::vector<int32_t> part(const Values& values, size_t begin, size_t end) {
+  const auto first = values.begin() + static_cast<std::ptrdiff_t>(begin), last = values.begin() + static_cast<std::ptrdiff_t>(end);
+  return {first, last};
+}
+
+void fill_up(PassBatch& pass, int64_t multiple) {
+  const auto tokens = static_cast<int64_t>(pass.ids.size());
+  const int64_t missing = (multiple - tokens % multiple) % multiple;
+  if (missing == 0) return;
+  for (int64_t i = 0; i < missing; ++i) {
+    pass.ids.push_back(0);
+    pass.labels.push_back(-100);
+    // As long a document as the pass has already is within the positions that the model knows.
+    pass.positions.push_back(static_cast<int32_t>(i % tokens));
+  }
+  pass.document_starts.push_back(static_cast<int32_t>(tokens + missing));
+}
+
+}  // namespace
+
+std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple) {
   std::vector<PassBatch> passes;
-  const nn::TokenBatch whole = token_batch(batch);
-  const std::span<const int32_t> starts = whole.document_starts;
+  const auto& starts = batch.document_starts;
   for (size_t first = 0; first + 1 < starts.size();) {
     size_t last = first + 1;  // one past the pass's documents
     while (last + 1 < starts.size() && starts[last] - starts[first] < pass_tokens) ++last;
-    const auto begin = static_cast<size_t>(starts[first]), count = static_cast<size_t>(starts[last] - starts[first]);
-    PassBatch pass;
+    const auto begin = static_cast<size_t>(starts[first]), end = static_cast<size_t>(starts[last]);
+    PassBatch pass{part(batch.ids, begin, end), part(batch.labels, begin, end), part(batch.positions, begin, end), {}};
     for (size_t d = first; d <= last; ++d) pass.document_starts.push_back(starts[d] - starts[first]);
-    pass.tokens = {whole.ids.subspan(begin, count), whole.labels.subspan(begin, count), whole.positions.subspan(begin, count),
-                   pass.document_starts};
+    fill_up(pass, multiple);
     passes.push_back(std::move(pass));
     first = last;
   }
   return passes;
 }
 
-int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens) {
-  return std::min(batch_tokens, pass_tokens - 1 + longest);
+int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens, int64_t multiple) {
+  const int64_t most = std::min(batch_tokens, pass_tokens - 1 + longest);
+  return (most + multiple - 1) / multiple * multiple;
 }
 
 }  // namespace nibble::trainer

@@ -17,17 +17,23 @@ inline nn::TokenBatch token_batch(const data::Batch& batch) {
 // through the model in parts of at least so many tokens, so that a larger batch costs no more memory.
 inline constexpr int64_t kCpuPassTokens = 512;
 
-// Some of a batch's documents, which go through the model together. Views the batch.
+// On a CPU, LibTorch makes new kernels for every number of rows that a product has not had yet, and keeps them: with rows of
+// any length memory would grow for hundreds of steps. So a pass is filled up to a multiple of this.
+inline constexpr int64_t kCpuPassMultiple = 64;
+
+// Some of a batch's documents, which go through the model together, and after them a document of nothing that fills the
+// pass up: without labels, so that it adds nothing to loss and gradients.
 struct PassBatch {
-  nn::TokenBatch tokens;
-  std::vector<int32_t> document_starts;  // what tokens.document_starts views
+  std::vector<int32_t> ids, labels, positions, document_starts;
+
+  nn::TokenBatch view() const { return {ids, labels, positions, document_starts}; }
 };
 
 // Whole documents in order; a pass ends with the document that brings it to `pass_tokens`. Sums over the passes are the
-// batch's. REQUIRES pass_tokens >= 1.
-std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens);
+// batch's. REQUIRES pass_tokens, multiple >= 1.
+std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple);
 
 // The most tokens that a pass can have where a batch has at most `batch_tokens` and a document at most `longest`.
-int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens);
+int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens, int64_t multiple);
 
 }  // namespace nibble::trainer

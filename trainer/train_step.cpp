@@ -32,9 +32,9 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
     const data::Batch batch = parts.batches.next();
     // Dropout masks are drawn for every pass of its own: 2^16 of them in a micro-batch are more than can be.
     uint64_t stream = static_cast<uint64_t>(state.micro_step + m) << 16;
-    for (const PassBatch& part : passes_of(batch, options.pass_tokens)) {
+    for (const PassBatch& part : passes_of(batch, options.pass_tokens, options.pass_multiple)) {
       pass.dropout = {true, options.seed, stream++};
-      report.trained_tokens += parts.pass.forward_backward(part.tokens, pass).tokens;
+      report.trained_tokens += parts.pass.forward_backward(part.view(), pass).tokens;
     }
     report.tokens += batch.tokens();
   }

@@ -29,7 +29,7 @@ struct StepReport {
 struct StepOptions {
   int64_t gradient_accumulation_steps = 1;
   double max_grad_norm = 0.0;   // 0: no clipping
-  int64_t pass_tokens = kCpuPassTokens;  // see passes_of
+  int64_t pass_tokens = kCpuPassTokens, pass_multiple = kCpuPassMultiple;  // see passes_of
   uint64_t seed = 0;
   nn::PassOptions pass;
 };

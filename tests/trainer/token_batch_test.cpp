@@ -24,32 +24,45 @@ data::Batch batch_of(const std::vector<int32_t>& lengths) {
 
 std::vector<size_t> sizes(const std::vector<PassBatch>& passes) {
   std::vector<size_t> out;
-  for (const PassBatch& pass : passes) out.push_back(pass.tokens.ids.size());
+  for (const PassBatch& pass : passes) out.push_back(pass.ids.size());
   return out;
 }
 
 TEST(PassesOf, EndWithTheDocumentThatReachesTheSize) {
   const data::Batch batch = batch_of({4, 4, 4, 9, 1, 1});
-  EXPECT_EQ(sizes(passes_of(batch, 8)), (std::vector<size_t>{8, 13, 2}));
-  EXPECT_EQ(sizes(passes_of(batch, 1)), (std::vector<size_t>{4, 4, 4, 9, 1, 1}));
-  EXPECT_EQ(sizes(passes_of(batch, 1000)), (std::vector<size_t>{23}));
+  EXPECT_EQ(sizes(passes_of(batch, 8, 1)), (std::vector<size_t>{8, 13, 2}));
+  EXPECT_EQ(sizes(passes_of(batch, 1, 1)), (std::vector<size_t>{4, 4, 4, 9, 1, 1}));
+  EXPECT_EQ(sizes(passes_of(batch, 1000, 1)), (std::vector<size_t>{23}));
 }
 
-TEST(PassesOf, ViewEveryTokenOnceAndInOrder) {
+TEST(PassesOf, AreFilledUpByADocumentWithoutLabels) {
+  const data::Batch batch = batch_of({5, 3, 7});
+  const std::vector<PassBatch> passes = passes_of(batch, 6, 4);
+  EXPECT_EQ(sizes(passes), (std::vector<size_t>{8, 8}));
+  EXPECT_EQ(passes[0].document_starts, (std::vector<int32_t>{0, 5, 8}));  // full as it is
+  EXPECT_EQ(passes[1].document_starts, (std::vector<int32_t>{0, 7, 8}));
+  EXPECT_EQ(passes[1].labels.back(), -100);
+  EXPECT_EQ(passes[1].positions.back(), 0);
+  for (const PassBatch& pass : passes_of(batch_of({3}), 6, 64)) {
+    ASSERT_EQ(pass.ids.size(), 64u);
+    for (const int32_t position : pass.positions) EXPECT_LT(position, 3);
+  }
+}
+
+TEST(PassesOf, HoldEveryTokenOnceAndInOrder) {
   const data::Batch batch = batch_of({5, 3, 7, 2});
   size_t at = 0;
-  for (const PassBatch& pass : passes_of(batch, 6)) {
+  for (const PassBatch& pass : passes_of(batch, 6, 1)) {
     ASSERT_EQ(pass.document_starts.front(), 0);
-    ASSERT_EQ(static_cast<size_t>(pass.document_starts.back()), pass.tokens.ids.size());
-    EXPECT_EQ(pass.tokens.document_starts.data(), pass.document_starts.data());
-    for (size_t i = 0; i < pass.tokens.ids.size(); ++i, ++at) {
-      EXPECT_EQ(pass.tokens.ids[i], batch.ids[at]);
-      EXPECT_EQ(pass.tokens.labels[i], batch.labels[at]);
-      EXPECT_EQ(pass.tokens.positions[i], batch.positions[at]);
+    ASSERT_EQ(static_cast<size_t>(pass.document_starts.back()), pass.ids.size());
+    for (size_t i = 0; i < pass.ids.size(); ++i, ++at) {
+      EXPECT_EQ(pass.ids[i], batch.ids[at]);
+      EXPECT_EQ(pass.labels[i], batch.labels[at]);
+      EXPECT_EQ(pass.positions[i], batch.positions[at]);
     }
     for (const int32_t start : pass.document_starts) {
       if (start == pass.document_starts.back()) continue;
-      EXPECT_EQ(pass.tokens.positions[static_cast<size_t>(start)], 0);
+      EXPECT_EQ(pass.positions[static_cast<size_t>(start)], 0);
     }
   }
   EXPECT_EQ(at, batch.ids.size());
@@ -58,17 +71,17 @@ TEST(PassesOf, ViewEveryTokenOnceAndInOrder) {
 TEST(PassesOf, SumToTheLossAndGradientsOfTheWhole) {
   const data::Batch batch = batch_of({6, 5, 9, 4});
   nn::Model whole = test::tiny_model({}), parts = test::tiny_model({});
-  const auto run = [&](nn::Model& model, int64_t pass_tokens) {
+  const auto run = [&](nn::Model& model, int64_t pass_tokens, int64_t multiple) {
     nn::Pass pass(model, 16);
     nn::LossSum sum;
-    for (const PassBatch& part : passes_of(batch, pass_tokens)) {
-      const nn::LossSum loss = pass.forward_backward(part.tokens, {});
+    for (const PassBatch& part : passes_of(batch, pass_tokens, multiple)) {
+      const nn::LossSum loss = pass.forward_backward(part.view(), {});
       sum.nll += loss.nll;
       sum.tokens += loss.tokens;
     }
     return sum;
   };
-  const nn::LossSum expected = run(whole, 1000), got = run(parts, 6);
+  const nn::LossSum expected = run(whole, 1000, 1), got = run(parts, 6, 8);
   EXPECT_EQ(got.tokens, expected.tokens);
   // Policy (b): 24 tokens' sums in another order, fp32.
   EXPECT_NEAR(got.nll, expected.nll, 24 * 1.2e-7 * expected.nll);
@@ -89,11 +102,11 @@ TEST(LargestPass, IsReachedAndNotExceeded) {
   for (const int32_t longest : {1, 5, 8, 20}) {
     const data::Batch batch = batch_of({longest, 7, 1, longest, 3, 7});
     int64_t most = 0;
-    for (const PassBatch& pass : passes_of(batch, 8)) most = std::max<int64_t>(most, static_cast<int64_t>(pass.tokens.ids.size()));
-    EXPECT_LE(most, largest_pass(batch.tokens(), std::max(longest, 7), 8));
+    for (const PassBatch& pass : passes_of(batch, 8, 1)) most = std::max<int64_t>(most, static_cast<int64_t>(pass.ids.size()));
+    EXPECT_LE(most, largest_pass(batch.tokens(), std::max(longest, 7), 8, 1));
   }
-  EXPECT_EQ(largest_pass(1024, 512, 512), 1023);
-  EXPECT_EQ(largest_pass(300, 300, 512), 300);
+  EXPECT_EQ(largest_pass(1024, 512, 512, 64), 1024);
+  EXPECT_EQ(largest_pass(300, 300, 512, 1), 300);
 }
 
 }  // namespace
