@@ -4,10 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "quant/blockwise.h"
@@ -15,29 +13,17 @@
 #include "quant/blockwise_launch.h"
 #include "quant/cuda_table.h"
 #include "tests/emulator/device_tensor.h"
-#include "tests/support/golden_tensors.h"
+#include "tests/quant/quant_golden.h"
 
 namespace nibble::quant {
 namespace {
 
+using test::same_bytes;
 using testing::HasSubstr;
 
 const gpu::Queue& queue() {
   static const gpu::Queue only{test::emulated_module(), nullptr};
   return only;
-}
-
-testing::AssertionResult same_bytes(const Tensor& got, const Tensor& expected) {
-  if (got.defined() != expected.defined()) return testing::AssertionFailure() << "one of them is undefined";
-  if (!got.defined()) return testing::AssertionSuccess();
-  if (got.nbytes() != expected.nbytes() || got.scalar_type() != expected.scalar_type()) {
-    return testing::AssertionFailure() << got.nbytes() << " bytes, expected " << expected.nbytes();
-  }
-  const auto* a = static_cast<const uint8_t*>(got.const_data_ptr());
-  const auto* b = static_cast<const uint8_t*>(expected.const_data_ptr());
-  const auto at = std::mismatch(a, a + got.nbytes(), b).first - a;
-  if (at == static_cast<int64_t>(got.nbytes())) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "byte " << at << " is " << int{a[at]} << ", expected " << int{b[at]};
 }
 
 testing::AssertionResult same_parts(const QuantizedWeight& got, const QuantizedWeight& expected) {
@@ -162,8 +148,7 @@ TEST(BlockwiseCudaScales, OfManyTilesAreCodedAlike) {
 TEST(BlockwiseCudaGolden, CodesAndScalesAreBitsandbytes) {
   for (const std::string type : {"nf4", "fp4"}) {
     const auto tensors = test::golden_tensors(type + ".safetensors");
-    std::ifstream file(std::string(NIBBLE_GOLDEN_DIR) + "/" + type + "_cases.json");
-    const auto cases = nlohmann::json::parse(file).at("cases");
+    const auto cases = test::golden_cases(type + "_cases.json");
     ASSERT_EQ(cases.size(), 88u);
     for (const auto& c : cases) {
       const std::string name = c.at("name");
@@ -184,21 +169,13 @@ TEST(BlockwiseCudaGolden, CodesAndScalesAreBitsandbytes) {
 TEST(BlockwiseCudaGolden, DoubleQuantizationDecodesFromTheStoredParts) {
   emulator::reset();
   const auto tensors = test::golden_tensors("nf4_dq.safetensors");
-  std::ifstream file(std::string(NIBBLE_GOLDEN_DIR) + "/nf4_dq_cases.json");
-  const auto cases = nlohmann::json::parse(file).at("cases");
+  const auto cases = test::golden_cases("nf4_dq_cases.json");
   ASSERT_EQ(cases.size(), 9u);
   for (const auto& c : cases) {
     const std::string name = c.at("name");
     SCOPED_TRACE(name);
-    const Tensor input = tensors.at(name + ".input");
-    QuantizedWeight q;
-    q.config = {QuantType::kNf4, c.at("blocksize").get<int64_t>(), true};
-    q.out = input.size(0);
-    q.in = input.size(1);
-    q.codes = test::to_device(tensors.at(name + ".packed"));
-    q.absmax_codes = test::to_device(tensors.at(name + ".absmax_codes"));
-    q.nested_absmax = test::to_device(tensors.at(name + ".nested_absmax"));
-    q.nested_offset = tensors.at(name + ".offset").item<float>();
+    QuantizedWeight q = test::double_quantized(tensors, c);
+    for (Tensor* part : {&q.codes, &q.absmax_codes, &q.nested_absmax}) *part = test::to_device(*part);
     EXPECT_TRUE(same_bytes(dequantize(q, at::kFloat, queue()), tensors.at(name + ".dequant_f32")));
     EXPECT_TRUE(same_bytes(dequantize(q, at::kBFloat16, queue()), tensors.at(name + ".dequant_bf16")));
   }

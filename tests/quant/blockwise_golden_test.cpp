@@ -4,34 +4,16 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "quant/blockwise_cpu.h"
 #include "quant/codebook.h"
-#include "tests/support/golden_tensors.h"
+#include "tests/quant/quant_golden.h"
 
 namespace nibble::quant {
 namespace {
 
 using Json = nlohmann::json;
-
-Json golden_cases(const std::string& name) {
-  std::ifstream file(std::string(NIBBLE_GOLDEN_DIR) + "/" + name);
-  return Json::parse(file).at("cases");
-}
-
-// Whether the bytes are equal, so that the sign of zero counts.
-testing::AssertionResult same_bytes(const Tensor& got, const Tensor& expected) {
-  if (got.nbytes() != expected.nbytes()) {
-    return testing::AssertionFailure() << got.nbytes() << " bytes, expected " << expected.nbytes();
-  }
-  const auto* a = static_cast<const uint8_t*>(got.const_data_ptr());
-  const auto* b = static_cast<const uint8_t*>(expected.const_data_ptr());
-  const auto at = std::mismatch(a, a + got.nbytes(), b).first - a;
-  if (at == static_cast<int64_t>(got.nbytes())) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "byte " << at << " is " << int{a[at]} << ", expected " << int{b[at]};
-}
+using test::golden_cases;
+using test::same_bytes;
 
 template <size_t N>
 Tensor tensor_of(const std::array<float, N>& values) {
@@ -82,15 +64,7 @@ TEST(DoubleQuantGolden, DecodesBitForBitFromTheStoredParts) {
   for (const Json& c : cases) {
     const std::string name = c.at("name");
     SCOPED_TRACE(name);
-    const Tensor input = tensors.at(name + ".input");
-    QuantizedWeight q;
-    q.config = {QuantType::kNf4, c.at("blocksize").get<int64_t>(), true};
-    q.out = input.size(0);
-    q.in = input.size(1);
-    q.codes = tensors.at(name + ".packed");
-    q.absmax_codes = tensors.at(name + ".absmax_codes");
-    q.nested_absmax = tensors.at(name + ".nested_absmax");
-    q.nested_offset = tensors.at(name + ".offset").item<float>();
+    const QuantizedWeight q = test::double_quantized(tensors, c);
     EXPECT_NO_THROW(validate(q));
     EXPECT_TRUE(same_bytes(dequantize(q, at::kFloat), tensors.at(name + ".dequant_f32")));
     EXPECT_TRUE(same_bytes(dequantize(q, at::kBFloat16), tensors.at(name + ".dequant_bf16")));
