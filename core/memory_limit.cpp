@@ -1,0 +1,85 @@
+#include "core/memory_limit.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <limits>
+
+namespace nibble {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A number in a file; the largest where the file is missing or says "max".
+int64_t number_in(const fs::path& path) {
+  std::ifstream file(path);
+  int64_t bytes = 0;
+  return file >> bytes && bytes > 0 ? bytes : std::numeric_limits<int64_t>::max();
+}
+
+void take_lower(MemoryLimit& limit, int64_t bytes, const std::string& source) {
+  if (bytes < limit.bytes) limit = {bytes, source};
+}
+
+// The group at `path` below `mount`, and all around it. In a container `path` may be one of the host, which is not mounted
+// here: files that do not exist are no limit, and the root is always looked at.
+void take_groups(MemoryLimit& limit, const fs::path& mount, const fs::path& path, const char* file) {
+  fs::path group = path.relative_path();
+  while (true) {
+    const fs::path name = fs::path("/") / group;
+    take_lower(limit, number_in(mount / group / file), "control group " + name.string());
+    if (group.empty()) return;
+    group = group.parent_path();
+  }
+}
+
+template <class Resource>  // an enumeration of the C library's, or int
+void take_resource(MemoryLimit& limit, Resource resource, const char* source) {
+  rlimit now{};
+  if (getrlimit(resource, &now) != 0 || now.rlim_cur == RLIM_INFINITY) return;
+  take_lower(limit, static_cast<int64_t>(now.rlim_cur), source);
+}
+
+}  // namespace
+
+MemoryLimit memory_limit(const fs::path& proc, const fs::path& cgroups) {
+  MemoryLimit limit{static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE), "the machine"};
+  // Lines of "number:controllers:path"; version 2 has number 0 and no controllers.
+  std::ifstream groups(proc / "self/cgroup");
+  take_groups(limit, cgroups, "", "memory.max");
+  take_groups(limit, cgroups / "memory", "", "memory.limit_in_bytes");
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",", path = line.substr(second + 1);
+    if (controllers == ",,") {
+      take_groups(limit, cgroups, path, "memory.max");
+      take_groups(limit, cgroups / "unified", path, "memory.max");  // where both versions are mounted
+    } else if (controllers.find(",memory,") != std::string::npos) {
+      take_groups(limit, cgroups / "memory", path, "memory.limit_in_bytes");
+    }
+  }
+  take_resource(limit, RLIMIT_AS, "ulimit -v (address space)");
+  take_resource(limit, RLIMIT_DATA, "ulimit -d (data)");
+  return limit;
+}
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  return file >> all >> resident ? resident * sysconf(_SC_PAGE_SIZE) : 0;
+}
+
+int64_t peak_resident_bytes() {
+  // Not getrusage first: its peak survives exec, so a process started by a large one would report the large one's.
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t kib = 0;
+    if (word == "VmHWM:" && status >> kib) return kib * 1024;
+  }
+  rusage usage{};
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_maxrss * 1024 : 0;
+}
+
+}  // namespace nibble

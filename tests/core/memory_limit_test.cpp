@@ -1,0 +1,93 @@
+#include "core/memory_limit.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+
+#include <cstring>
+#include <vector>
+
+#include "tests/support/temporary_folder.h"
+
+namespace nibble {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A machine's /proc and /sys/fs/cgroup.
+struct Machine {
+  test::TemporaryFolder folder;
+
+  explicit Machine(const std::string& self_cgroup) { write("proc/self/cgroup", self_cgroup); }
+  void write(const std::string& name, const std::string& text) const {
+    test::put_file(folder / name, text);
+  }
+  MemoryLimit limit() const { return memory_limit(folder / "proc", folder / "cgroup"); }
+};
+
+TEST(MemoryLimit, WithoutGroupsIsTheMachines) {
+  const Machine machine("");
+  const MemoryLimit limit = machine.limit();
+  EXPECT_GT(limit.bytes, int64_t{64} << 20);
+  EXPECT_GE(memory_limit().bytes, int64_t{64} << 20);
+  EXPECT_LE(memory_limit().bytes, limit.bytes);
+}
+
+TEST(MemoryLimit, IsTheLowestOfTheGroupAndThoseAroundIt) {
+  const Machine machine("0::/user.slice/run-1.scope\n");
+  machine.write("cgroup/memory.max", "max\n");
+  machine.write("cgroup/user.slice/memory.max", "1048576\n");
+  machine.write("cgroup/user.slice/run-1.scope/memory.max", "2097152\n");
+  EXPECT_EQ(machine.limit().bytes, 1048576);
+  EXPECT_EQ(machine.limit().source, "control group /user.slice");
+  machine.write("cgroup/user.slice/run-1.scope/memory.max", "524288\n");
+  EXPECT_EQ(machine.limit().bytes, 524288);
+  EXPECT_EQ(machine.limit().source, "control group /user.slice/run-1.scope");
+}
+
+TEST(MemoryLimit, InAContainerTheHostsPathIsNotThereButTheRootIs) {
+  const Machine machine("0::/system.slice/docker-0.scope\n");
+  machine.write("cgroup/memory.max", "1048576\n");
+  EXPECT_EQ(machine.limit().bytes, 1048576);
+  EXPECT_EQ(machine.limit().source, "control group /");
+}
+
+TEST(MemoryLimit, ReadsVersionOneAndBothTogether) {
+  const Machine machine("12:cpu,cpuacct:/a\n4:memory:/a/b\n1:name=systemd:/a\n0::/c\n");
+  machine.write("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");  // as the kernel says "none"
+  machine.write("cgroup/memory/a/memory.limit_in_bytes", "4194304\n");
+  machine.write("cgroup/memory/a/b/memory.limit_in_bytes", "8388608\n");
+  EXPECT_EQ(machine.limit().bytes, 4194304);
+  machine.write("cgroup/unified/c/memory.max", "3145728\n");
+  EXPECT_EQ(machine.limit().bytes, 3145728);
+}
+
+TEST(MemoryLimit, TextThatIsNoGroupIsNoLimit) {
+  const Machine machine("nonsense\n::\n");
+  machine.write("cgroup/memory.max", "lots\n");
+  EXPECT_EQ(machine.limit().source, Machine("").limit().source);
+}
+
+TEST(MemoryLimit, IncludesTheProcessesOwn) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
+  rlimit lower = before;
+  lower.rlim_cur = rlim_t{900} << 20;
+  if (before.rlim_max < lower.rlim_cur) GTEST_SKIP() << "the limit is lower already";
+  ASSERT_EQ(setrlimit(RLIMIT_DATA, &lower), 0);
+  const MemoryLimit limit = memory_limit();
+  setrlimit(RLIMIT_DATA, &before);
+  EXPECT_LE(limit.bytes, int64_t{900} << 20);
+}
+
+TEST(ResidentBytes, GrowWithMemoryThatIsTouched) {
+  const int64_t before = resident_bytes();
+  std::vector<char> block(size_t{64} << 20);
+  std::memset(block.data(), 1, block.size());
+  EXPECT_GE(resident_bytes(), before + (int64_t{60} << 20));
+  EXPECT_GE(peak_resident_bytes(), before + (int64_t{60} << 20));
+  EXPECT_EQ(block[block.size() / 2], 1);
+}
+
+}  // namespace
+}  // namespace nibble
