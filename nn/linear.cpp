@@ -69,8 +69,7 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   const at::ScalarType dtype = dy.scalar_type();
   // dh = scale * dy B;  dB += scale * dy^T h;  dx += mask(dh A)
   Tensor dh = ws.scratch.take(h.sizes(), dtype);
-  at::mm_out(dh, dy, lora.b);
-  dh.mul_(lora.scale);
+  at::addmm_out(dh, dh, dy, lora.b, /*beta=*/0, /*alpha=*/lora.scale);  // beta 0: what was in dh is not read
   ArenaScope scope(ws.scratch);
   Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
   at::mm_out(db, dy.t(), h);
