@@ -107,12 +107,49 @@ bool done(void* event) {
   return true;
 }
 
+void wait_on_host(void* event) { NIBBLE_CUDA_CHECK(cudaEventSynchronize(event_of(event))); }
+
+void memory(int64_t* free_bytes, int64_t* total_bytes) {
+  size_t free_now = 0, total = 0;
+  NIBBLE_CUDA_CHECK(cudaMemGetInfo(&free_now, &total));
+  *free_bytes = static_cast<int64_t>(free_now);
+  *total_bytes = static_cast<int64_t>(total);
+}
+
+// Thread-local: what other threads do on streams of their own does not spoil the recording.
+void begin_capture(void* stream) { NIBBLE_CUDA_CHECK(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal)); }
+
+void* end_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  NIBBLE_CUDA_CHECK(cudaStreamEndCapture(stream_of(stream), &graph));
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  if (error != cudaSuccess) throw_cuda_error(error, "cudaGraphInstantiate(&executable, graph, 0)", __FILE__, __LINE__);
+  return executable;
+}
+
+void abandon_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  if (cudaStreamEndCapture(stream_of(stream), &graph) == cudaSuccess) cudaGraphDestroy(graph);
+  cudaGetLastError();  // that it broke off is known
+}
+
+void replay(void* graph, void* stream) {
+  NIBBLE_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(stream)));
+}
+
+void destroy_graph(void* graph) {
+  if (graph != nullptr) cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
+}
+
 }  // namespace
 
 const RuntimeTable kRuntimeTable{
-    device_count, device_info, allocate,     allocate_managed, release,      allocate_pinned, release_pinned,
-    copy,         fill_zero,   prefetch,     prefer,           create_stream, destroy_stream, synchronize,
-    create_event, destroy_event, record,     wait,             done,
+    device_count,  device_info,   allocate,        allocate_managed, release,       allocate_pinned, release_pinned,
+    copy,          fill_zero,     prefetch,        prefer,           create_stream, destroy_stream,  synchronize,
+    create_event,  destroy_event, record,          wait,             done,          wait_on_host,    memory,
+    begin_capture, end_capture,   abandon_capture, replay,           destroy_graph,
 };
 
 }  // namespace nibble::gpu

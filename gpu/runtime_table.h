@@ -43,6 +43,18 @@ struct RuntimeTable {
   void (*record)(void* event, void* stream);
   void (*wait)(void* stream, void* event);    // the stream waits, not the caller
   bool (*done)(void* event);                  // whether all that was recorded is finished
+  void (*wait_on_host)(void* event);          // the caller waits
+
+  void (*memory)(int64_t* free_bytes, int64_t* total_bytes);  // of the current device; what others use is not free
+
+  // A graph is work that was queued once and can be queued again by one call. Between begin_capture and end_capture, what is
+  // queued on the stream, and on streams that wait for its events, is recorded and not done. Such streams must be joined to it
+  // again by an event; events from before must not be waited for, and nothing may be allocated. Not on the default stream.
+  void (*begin_capture)(void* stream);
+  void* (*end_capture)(void* stream);         // -> a cudaGraphExec_t
+  void (*abandon_capture)(void* stream);      // ends it without a graph; never throws
+  void (*replay)(void* graph, void* stream);  // asynchronous
+  void (*destroy_graph)(void* graph);         // null is allowed; never throws
 };
 
 extern const RuntimeTable kRuntimeTable;  // in the module only

@@ -99,6 +99,7 @@ void reset(const Device& device) { test::stage_state = !device.concurrent_manage
 std::string leaks() { return ""; }                // compute-sanitizer's business
 MemoryUse memory_use() { return {}; }
 void clear_log() {}
+void run_stream(int) {}                           // a device does queued work on its own
 void fail_call(const std::string&, int, int) { refuse("injected failures"); }
 int64_t calls(const std::string&) { refuse("count of calls"); }
 const std::vector<LogEntry>& log() { refuse("log"); }

@@ -29,7 +29,9 @@ void reset(const Device& device) {
   s.default_stream = {};
   s.streams.clear();
   s.events.clear();
-  s.streams_made = s.events_made = 0;
+  s.graphs.clear();
+  s.executables.clear();
+  s.streams_made = s.events_made = s.graphs_made = 0;
   s.watched = watched;
   s.checked_launches = checked;
   s.unreported.clear();
@@ -41,6 +43,9 @@ std::string leaks() {
   std::string text = s.memory.leaks() + s.memory.damage() + s.unreported;
   for (const auto& [handle, stream] : s.streams) text += fmt::format("stream {} was not destroyed\n", stream.number);
   for (const auto& [handle, event] : s.events) text += fmt::format("event {} was not destroyed\n", event.number);
+  if (!s.graphs.empty() || !s.executables.empty()) {
+    text += fmt::format("{} graphs and {} made executable were not destroyed\n", s.graphs.size(), s.executables.size());
+  }
   return text;
 }
 

@@ -36,7 +36,8 @@ add_library(nibble_cuda_emulated SHARED ${emulator_sources} ${emulated_sources})
 # defines stays inside it, as in the real one.
 set_source_files_properties(${emulated_sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
   "-Wno-class-memaccess;-Wno-maybe-uninitialized;-include;${CMAKE_CURRENT_SOURCE_DIR}/emulator/device.h;-fno-strict-aliasing;-fvisibility=hidden;-ftls-model=initial-exec;-fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=")
-set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/emulator/runtime.cpp PROPERTIES COMPILE_OPTIONS "-fvisibility=hidden")
+set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/emulator/runtime.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/emulator/runtime_streams.cpp PROPERTIES COMPILE_OPTIONS "-fvisibility=hidden")
 set_target_properties(nibble_cuda_emulated PROPERTIES CXX_STANDARD 17)
 target_include_directories(nibble_cuda_emulated SYSTEM PRIVATE ${NIBBLE_CUDA_INCLUDE})
 nibble_target(nibble_cuda_emulated)

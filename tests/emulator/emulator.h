@@ -46,6 +46,9 @@ void reset(const Device& device = {});
 // a kernel that failed where the runtime could not say so (within cudaFree).
 std::string leaks();
 
+// Does all that is queued in a stream, and what it waits for: as if the device had turned to it first. 0: the default stream.
+void run_stream(int number);
+
 // The nth call (1: the next) from now on of a runtime function, "cudaMalloc" or "cudaLaunchKernelEx", fails with this
 // cudaError_t and does nothing. 2 is cudaErrorMemoryAllocation, 719 cudaErrorLaunchFailure.
 void fail_call(const std::string& function, int nth, int error);
@@ -53,14 +56,14 @@ void fail_call(const std::string& function, int nth, int error);
 int64_t calls(const std::string& function);  // since reset
 
 struct LogEntry {
-  enum Kind : uint8_t { kLaunch, kPrefetch, kAdvise, kCopy, kFill, kRecord, kWait, kSynchronize };
+  enum Kind : uint8_t { kLaunch, kPrefetch, kAdvise, kCopy, kFill, kRecord, kWait, kSynchronize, kReplay };
   Kind kind = kLaunch;
   std::string name;               // of a kernel, "adamw_kernel<float>"; of a synchronization, the function
   int stream = 0;                 // 0: the default stream; others count from 1 as they are created
   const void* pointer = nullptr;  // prefetch, advice, fill, and a copy's destination
   const void* from = nullptr;     // a copy's source
   int64_t bytes = 0;
-  int64_t blocks = 0;             // of a launch
+  int64_t blocks = 0;             // of a launch; of a replay, pieces of work, which have entries of their own when they are done
   int location = 0;               // of a prefetch or advice: a device, or gpu::kHost
   int event = 0;                  // of a record or wait, counted from 1
   int64_t done = -1;              // position in the order in which work was done, or -1 while it is queued

@@ -8,28 +8,13 @@
 #include <vector>
 
 #include "gpu/runtime_table.h"
-#include "tests/emulator/failure.h"
+#include "tests/emulator/calls.h"
 #include "tests/emulator/launch.h"
 #include "tests/emulator/state.h"
 #include "tests/emulator/symbols.h"
 
 namespace nibble::emulator {
 namespace {
-
-cudaError_t remember(cudaError_t error) {
-  if (error != cudaSuccess) state().last_error = error;
-  return error;
-}
-
-// Counts a call. Returns the failure that a test has ordered for it, if any.
-cudaError_t begin(const char* function) {
-  State& s = state();
-  const int64_t call = ++s.calls[function];
-  for (const Failure& failure : s.failures) {
-    if (failure.call == call && failure.function == function) return remember(static_cast<cudaError_t>(failure.error));
-  }
-  return cudaSuccess;
-}
 
 // The last byte of [begin, begin + bytes) belongs to the same allocation as the first, or neither to any.
 bool is_one_range(const void* begin, size_t bytes) {
@@ -50,29 +35,6 @@ class OpenMemory {
 
 int number_of(const cudaMemLocation& location) { return location.type == cudaMemLocationTypeHost ? gpu::kHost : location.id; }
 
-LogEntry entry(LogEntry::Kind kind, const void* pointer, size_t bytes) {
-  LogEntry made;
-  made.kind = kind;
-  made.pointer = pointer;
-  made.bytes = static_cast<int64_t>(bytes);
-  return made;
-}
-
-// Where CUDA would finish queued work in a call that cannot say that a kernel failed.
-void finish_quietly(Stream* only = nullptr) {
-  try {
-    only != nullptr ? run_all(*only) : run_everything();
-  } catch (const KernelFailure& failure) {
-    state().unreported += std::string(failure.what()) + "\n";
-  }
-}
-
-void log_synchronization(Stream& stream, const char* function) {
-  LogEntry made = entry(LogEntry::kSynchronize, nullptr, 0);
-  made.name = function;
-  queue_work(stream, made, nullptr);
-}
-
 cudaError_t allocate(void** p, size_t bytes, MemoryKind kind) {
   *p = state().memory.allocate(kind, static_cast<int64_t>(bytes));
   return *p != nullptr ? cudaSuccess : remember(cudaErrorMemoryAllocation);
@@ -82,12 +44,6 @@ cudaError_t release(void* p, bool pinned) {
   if (p == nullptr) return cudaSuccess;
   finish_quietly();  // as cudaFree waits for the device
   return state().memory.release(p, pinned) ? cudaSuccess : remember(cudaErrorInvalidValue);
-}
-
-template <class Table>
-typename Table::mapped_type* find(Table& table, void* handle) {
-  const auto found = table.find(handle);
-  return found == table.end() ? nullptr : &found->second;
 }
 
 }  // namespace
@@ -110,10 +66,6 @@ cudaError_t queue_launch(const cudaLaunchConfig_t& config, Launch launch) {
 }  // namespace nibble::emulator
 
 using namespace nibble::emulator;
-
-// A call that a test makes fail ends here.
-#define NIBBLE_BEGIN(function) \
-  if (const cudaError_t failure = begin(function); failure != cudaSuccess) return failure
 
 extern "C" {
 
@@ -158,29 +110,34 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   NIBBLE_BEGIN("cudaMalloc");
+  NIBBLE_NOT_WHILE_RECORDING();
   if (bytes == 0) return *p = nullptr, cudaSuccess;
   return allocate(p, bytes, MemoryKind::kDevice);
 }
 
 cudaError_t cudaMallocManaged(void** p, size_t bytes, unsigned) {
   NIBBLE_BEGIN("cudaMallocManaged");
+  NIBBLE_NOT_WHILE_RECORDING();
   if (bytes == 0) return remember(cudaErrorInvalidValue);
   return allocate(p, bytes, MemoryKind::kManaged);
 }
 
 cudaError_t cudaMallocHost(void** p, size_t bytes) {
   NIBBLE_BEGIN("cudaMallocHost");
+  NIBBLE_NOT_WHILE_RECORDING();
   if (bytes == 0) return *p = nullptr, cudaSuccess;
   return allocate(p, bytes, MemoryKind::kPinned);
 }
 
 cudaError_t cudaFree(void* p) {
   NIBBLE_BEGIN("cudaFree");
+  NIBBLE_NOT_WHILE_RECORDING();
   return release(p, false);
 }
 
 cudaError_t cudaFreeHost(void* p) {
   NIBBLE_BEGIN("cudaFreeHost");
+  NIBBLE_NOT_WHILE_RECORDING();
   return release(p, true);
 }
 
@@ -194,6 +151,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   LogEntry made = entry(LogEntry::kCopy, to, bytes);
   made.from = from;
   const bool to_ordinary = state().memory.find(to) == nullptr;
+  if (stream->recording != nullptr && (to_ordinary || state().memory.find(from) == nullptr)) {
+    NIBBLE_NOT_WHILE_RECORDING();  // ordinary memory is not where a replay could read or write it
+  }
   std::shared_ptr<std::vector<char>> taken;
   if (state().memory.find(from) == nullptr && !to_ordinary && state().device.streams == Streams::kDeferred) {
     const auto* begin = static_cast<const char*>(from);
@@ -249,109 +209,6 @@ cudaError_t cudaMemAdvise(const void* p, size_t bytes, cudaMemoryAdvise, cudaMem
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* handle, unsigned flags) {
-  NIBBLE_BEGIN("cudaStreamCreateWithFlags");
-  if (flags != cudaStreamNonBlocking) return remember(cudaErrorNotSupported);  // waiting for the default stream is not emulated
-  Stream made;
-  made.number = ++state().streams_made;
-  *handle = reinterpret_cast<cudaStream_t>(static_cast<uintptr_t>(0x5000 + 16 * made.number));
-  state().streams.emplace(*handle, std::move(made));
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t handle) {
-  NIBBLE_BEGIN("cudaStreamDestroy");
-  Stream* stream = handle != nullptr ? stream_of(handle) : nullptr;
-  if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  finish_quietly(stream);
-  for (auto& [event_handle, event] : state().events) {
-    if (event.stream == stream) event.stream = nullptr;
-  }
-  state().streams.erase(handle);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
-  NIBBLE_BEGIN("cudaStreamSynchronize");
-  Stream* stream = stream_of(handle);
-  if (stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  log_synchronization(*stream, "cudaStreamSynchronize");
-  run_all(*stream);
-  return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize() {
-  NIBBLE_BEGIN("cudaDeviceSynchronize");
-  log_synchronization(state().default_stream, "cudaDeviceSynchronize");
-  run_everything();
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* handle, unsigned) {
-  NIBBLE_BEGIN("cudaEventCreateWithFlags");
-  Event made;
-  made.number = ++state().events_made;
-  *handle = reinterpret_cast<cudaEvent_t>(static_cast<uintptr_t>(0x9000000 + 16 * made.number));
-  state().events.emplace(*handle, made);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t handle) {
-  NIBBLE_BEGIN("cudaEventDestroy");
-  return state().events.erase(handle) == 1 ? cudaSuccess : remember(cudaErrorInvalidResourceHandle);
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle) {
-  NIBBLE_BEGIN("cudaEventRecord");
-  Event* event = find(state().events, handle);
-  Stream* stream = stream_of(stream_handle);
-  if (event == nullptr || stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  LogEntry made = entry(LogEntry::kRecord, nullptr, 0);
-  made.event = event->number;
-  event->stream = stream;
-  event->position = stream->queued_ever + 1;
-  queue_work(*stream, made, nullptr);
-  return cudaSuccess;
-}
-
-// Waits for what the event records now: recording it again changes nothing for this wait.
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream_handle, cudaEvent_t handle, unsigned) {
-  NIBBLE_BEGIN("cudaStreamWaitEvent");
-  Event* event = find(state().events, handle);
-  Stream* stream = stream_of(stream_handle);
-  if (event == nullptr || stream == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  LogEntry made = entry(LogEntry::kWait, nullptr, 0);
-  made.event = event->number;
-  const int recorded_in = event->stream != nullptr ? event->stream->number : -1;
-  queue_work(*stream, made, [recorded_in, position = event->position] {
-    if (recorded_in == 0) run_until(state().default_stream, position);
-    for (auto& [other_handle, other] : state().streams) {  // by number: the stream may be gone, and then its work is done
-      if (other.number == recorded_in) run_until(other, position);
-    }
-  });
-  return cudaSuccess;
-}
-
-// With deferred streams each query lets one piece of work be done, so that polling ends.
-cudaError_t cudaEventQuery(cudaEvent_t handle) {
-  NIBBLE_BEGIN("cudaEventQuery");
-  const Event* event = find(state().events, handle);
-  if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  if (is_done(*event)) return cudaSuccess;
-  run_until(*event->stream, event->stream->done_ever + 1);
-  return cudaErrorNotReady;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
-  NIBBLE_BEGIN("cudaEventSynchronize");
-  const Event* event = find(state().events, handle);
-  if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
-  if (event->stream == nullptr) return cudaSuccess;
-  log_synchronization(*event->stream, "cudaEventSynchronize");
-  run_until(*event->stream, event->position);
-  return cudaSuccess;
-}
-
 cudaError_t cudaGetLastError() { return static_cast<cudaError_t>(std::exchange(state().last_error, 0)); }
 
 cudaError_t cudaPeekAtLastError() { return static_cast<cudaError_t>(state().last_error); }
@@ -369,6 +226,12 @@ const char* cudaGetErrorName(cudaError_t error) {
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
     case cudaErrorNotSupported: return "cudaErrorNotSupported";
+    case cudaErrorIllegalState: return "cudaErrorIllegalState";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated: return "cudaErrorStreamCaptureInvalidated";
+    case cudaErrorStreamCaptureUnjoined: return "cudaErrorStreamCaptureUnjoined";
+    case cudaErrorStreamCaptureIsolation: return "cudaErrorStreamCaptureIsolation";
+    case cudaErrorCapturedEvent: return "cudaErrorCapturedEvent";
     default: return "cudaErrorUnknown";
   }
 }
@@ -385,6 +248,11 @@ const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
     case cudaErrorLaunchFailure: return "unspecified launch failure";
     case cudaErrorNotSupported: return "operation not supported";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureUnjoined: return "capturing stream has unjoined work";
+    case cudaErrorStreamCaptureIsolation: return "dependency created on uncaptured work in another stream";
+    case cudaErrorCapturedEvent: return "operation not permitted on an event last recorded in a capturing stream";
     default: return "unknown error";
   }
 }

@@ -23,6 +23,12 @@ Stream* stream_of(void* handle) {
 void queue_work(Stream& stream, LogEntry entry, std::function<void()> act) {
   State& s = state();
   entry.stream = stream.number;
+  if (stream.recording != nullptr) {
+    std::vector<RecordedWork>& recorded = stream.recording->work;
+    recorded.push_back({std::move(act), std::move(entry), stream.last_recorded});
+    stream.last_recorded = {recorded.size() - 1};
+    return;
+  }
   s.log.push_back(std::move(entry));
   stream.queued.push_back({std::move(act), static_cast<size_t>(s.log_base) + s.log.size() - 1});
   ++stream.queued_ever;
@@ -41,6 +47,13 @@ void run_until(Stream& stream, int64_t position) {
 }
 
 void run_all(Stream& stream) { run_until(stream, stream.queued_ever); }
+
+void run_stream(int number) {
+  if (number == 0) run_all(state().default_stream);
+  for (auto& [handle, stream] : state().streams) {
+    if (stream.number == number) run_all(stream);
+  }
+}
 
 void run_everything() {
   run_all(state().default_stream);
