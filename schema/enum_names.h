@@ -23,6 +23,8 @@ template <> struct EnumNames<Optim> {
 template <> struct EnumNames<Recompute> {
   static constexpr std::array<std::string_view, 5> names{"auto", "none", "elementwise", "mlp", "layer"};
 };
+template <> struct EnumNames<BaseResidency> { static constexpr std::array<std::string_view, 3> names{"auto", "resident", "streamed"}; };
+template <> struct EnumNames<AutoSwitch> { static constexpr std::array<std::string_view, 3> names{"auto", "true", "false"}; };
 template <> struct EnumNames<DatasetFormat> {
   static constexpr std::array<std::string_view, 4> names{"auto", "alpaca", "text", "pretokenized"};
 };

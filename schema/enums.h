@@ -13,6 +13,8 @@ enum class Optim : uint8_t {                                            // optim
   kAdamwTorch, kAdamw8bit, kPagedAdamw32bit, kPagedAdamw8bit, kLion32bit, kLion8bit, kPagedLion32bit, kPagedLion8bit
 };
 enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer };         // recompute
+enum class BaseResidency : uint8_t { kAuto, kResident, kStreamed };                    // base_residency
+enum class AutoSwitch : uint8_t { kAuto, kTrue, kFalse };               // a switch that may be left to the planner
 enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
 enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
 enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own

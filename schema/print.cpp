@@ -33,6 +33,11 @@ Json json_value(int64_t v) { return v; }
 Json json_value(double v) { return v; }
 Json json_value(const std::string& v) { return v; }
 Json json_value(const std::vector<std::string>& v) { return v; }
+Json json_value(ByteSize v) { return byte_size_text(v); }
+Json json_value(AutoSwitch v) {
+  if (v == AutoSwitch::kAuto) return "auto";
+  return v == AutoSwitch::kTrue;
+}
 template <class Enum>
   requires std::is_enum_v<Enum>
 Json json_value(Enum v) {
@@ -46,6 +51,8 @@ void add_type(Json& entry, const std::string&) { entry["type"] = "string"; }
 void add_type(Json& entry, const std::vector<std::string>&) {
   entry["oneOf"] = {{{"type", "string"}}, {{"type", "array"}, {"items", {{"type", "string"}}}}};
 }
+void add_type(Json& entry, ByteSize) { entry["type"] = {"string", "number"}; }
+void add_type(Json& entry, AutoSwitch) { entry["enum"] = {"auto", true, false}; }
 template <class Enum>
   requires std::is_enum_v<Enum>
 void add_type(Json& entry, Enum) {

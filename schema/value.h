@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "schema/byte_size.h"
 #include "schema/enum_names.h"
 #include "schema/field.h"
 #include "schema/scalar.h"
@@ -48,6 +49,13 @@ inline std::string set_value(const std::string& name, const YamlScalar& s, std::
   return "";
 }
 
+inline std::string set_value(const std::string& name, const YamlScalar& s, ByteSize& value) {
+  const auto parsed = parse_byte_size(s.text);
+  if (!parsed) return wrong_type(name, s, "auto or an amount of memory such as 6GiB, 800MiB or 6 (GiB)");
+  value = *parsed;
+  return "";
+}
+
 template <class Enum>
 std::string set_value(const std::string& name, const YamlScalar& s, Enum& value) {
   const auto& names = EnumNames<Enum>::names;
@@ -70,6 +78,7 @@ inline std::string value_text(bool value) { return value ? "true" : "false"; }
 inline std::string value_text(int64_t value) { return fmt::format("{}", value); }
 inline std::string value_text(double value) { return number_text(value); }
 inline std::string value_text(const std::string& value) { return value.empty() ? "\"\"" : string_text(value); }
+inline std::string value_text(ByteSize value) { return byte_size_text(value); }
 inline std::string value_text(const std::vector<std::string>& value) {
   if (value.size() == 1) return value_text(value[0]);
   std::vector<std::string> parts;
@@ -87,6 +96,7 @@ inline std::string type_text(bool) { return "true or false"; }
 inline std::string type_text(int64_t) { return "whole number"; }
 inline std::string type_text(double) { return "number"; }
 inline std::string type_text(const std::string&) { return "text"; }
+inline std::string type_text(ByteSize) { return "auto, or 6GiB, 800MiB, 6 (GiB)"; }
 inline std::string type_text(const std::vector<std::string>&) { return "text or list"; }
 template <class Enum>
   requires std::is_enum_v<Enum>

@@ -46,13 +46,13 @@ int run(const Options& options, const CommonOptions& common) {
   const auto start = std::chrono::steady_clock::now();
   Score score;
   if (!options.text.empty()) {
-    score = score_windows(pass, text_ids(opened.tokenizer, options), window, config.loss_chunk_tokens, [&](int64_t, int64_t) { check(); });
+    score = score_windows(pass, text_ids(opened.tokenizer, options), window, loss_chunk_tokens(config), [&](int64_t, int64_t) { check(); });
   } else {
     data::DataOptions data_options = validation_data_options(config);
     if (data_options.files.empty()) {
       throw ConfigError("there is nothing to evaluate on: give --text FILE, or --set validation_file=...", {options.src});
     }
-    score = score_rows(pass, data::load_dataset(data_options, opened.tokenizer), config.per_device_eval_batch_size, config.loss_chunk_tokens, check);
+    score = score_rows(pass, data::load_dataset(data_options, opened.tokenizer), config.per_device_eval_batch_size, loss_chunk_tokens(config), check);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double rate = static_cast<double>(score.tokens) / seconds;

@@ -135,7 +135,7 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   step.gradient_accumulation_steps = config.gradient_accumulation_steps;
   step.max_grad_norm = config.max_grad_norm;
   step.seed = state.seed;
-  step.pass.loss_chunk_tokens = config.loss_chunk_tokens;
+  step.pass.loss_chunk_tokens = loss_chunk_tokens(config);
   step.pass.recompute.assign(model.layers.size(), inputs.plan.recompute);
   if (paging != nullptr) step.pass.backward_reaches = [paging](int64_t layer) { paging->prefetch_ahead(layer); };
   if (place.queue) {  // a GPU wants them all at once
@@ -152,7 +152,7 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
   MetricsLog metrics(folder.metrics_path());
   LoopHooks hooks;
   hooks.progress = &progress;
-  hooks.evaluate = [&] { return score_rows(pass, inputs.validation, config.per_device_eval_batch_size, config.loss_chunk_tokens).loss(); };
+  hooks.evaluate = [&] { return score_rows(pass, inputs.validation, config.per_device_eval_batch_size, loss_chunk_tokens(config)).loss(); };
   hooks.measure = [&](MetricsRow& row) {
     if (paging == nullptr) return;
     const optim::PagingCounters counters = paging->counters();

@@ -61,6 +61,11 @@ optim::OptimizerConfig optimizer_config(const schema::RunConfig& config) {
   return {{config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay}, config.optim};
 }
 
+int64_t loss_chunk_tokens(const schema::RunConfig& config) {
+  constexpr int64_t kUsual = 256;
+  return config.loss_chunk_tokens > 0 ? config.loss_chunk_tokens : kUsual;
+}
+
 data::DataOptions train_data_options(const schema::RunConfig& config) {
   data::DataOptions options = data_options(config);
   options.files.assign(config.train_file.begin(), config.train_file.end());
@@ -95,7 +100,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.optimizer = optimizer_config(config);
   input.paged_budget_bytes = config.paged_budget_mib << 20;
   input.pass_tokens = pass_tokens;
-  input.loss_chunk_tokens = config.loss_chunk_tokens;
+  input.loss_chunk_tokens = loss_chunk_tokens(config);
   input.recompute = {config.recompute == Recompute::kAuto ? Recompute::kNone : config.recompute};
   return input;
 }

@@ -19,6 +19,8 @@ at::ScalarType compute_dtype(const schema::RunConfig& config);
 std::optional<quant::QuantConfig> quant_config(const schema::RunConfig& config);  // nullopt: load_in_4bit is false
 nn::LoraConfig lora_config(const schema::RunConfig& config);
 optim::OptimizerConfig optimizer_config(const schema::RunConfig& config);
+// Rows of logits held at a time where nothing was planned: loss_chunk_tokens, or its usual value.
+int64_t loss_chunk_tokens(const schema::RunConfig& config);
 data::DataOptions train_data_options(const schema::RunConfig& config);
 data::DataOptions validation_data_options(const schema::RunConfig& config);
 

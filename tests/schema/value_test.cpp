@@ -87,6 +87,8 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(Schedule::kConstantWithWarmup);
   expect_names_round_trip(Optim::kPagedLion8bit);
   expect_names_round_trip(Recompute::kLayer);
+  expect_names_round_trip(BaseResidency::kStreamed);
+  expect_names_round_trip(AutoSwitch::kFalse);
   expect_names_round_trip(DatasetFormat::kPretokenized);
   expect_names_round_trip(TemplateChoice::kChatml);
   expect_names_round_trip(Truncation::kDrop);
