@@ -131,7 +131,7 @@ nn::Model load_model(const WeightSource& source, const LoadOptions& options) {
     }
   }
   model.final_norm = loader.dense("model.norm.weight", {c.hidden_size});
-  model.head = c.tie_word_embeddings ? model.embedding : loader.dense("lm_head.weight", {c.vocab_size, c.hidden_size});
+  model.head.dense = c.tie_word_embeddings ? model.embedding : loader.dense("lm_head.weight", {c.vocab_size, c.hidden_size});
   loader.expect_all_used();
   return model;
 }

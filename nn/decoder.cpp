@@ -7,6 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "nn/head.h"
 #include "nn/rms_norm.h"
 
 namespace nibble::nn {
@@ -48,6 +49,7 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   at::index_select_out(x, model_.embedding, 0, at::from_blob(const_cast<int32_t*>(ids.data()), {tokens}, at::kInt));
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (size_t l = 0; l < model_.layers.size(); ++l) {
+    model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], context, x, y, {}, nullptr, ws_, &caches_[l]);
     std::swap(x, y);
   }
@@ -55,7 +57,10 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   const Tensor last = x.narrow(0, tokens - 1, 1);
   const Tensor normed = ws_.saved.take(last.sizes(), model_.dtype);
   rms_norm(last, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor());
-  return at::mm(normed, model_.head.t()).to(at::kFloat).view({-1});
+  model_.enter(static_cast<int64_t>(model_.layers.size()), 0);
+  const Tensor logits = ws_.saved.take({1, model_.config.vocab_size}, model_.dtype);
+  head_logits(model_.head, normed, logits, ws_);
+  return logits.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).view({-1});
 }
 
 int32_t choose_token(const Tensor& logits, double temperature, uint64_t seed, uint64_t index) {

@@ -20,12 +20,12 @@ LabelledRows labelled_rows(std::span<const int32_t> labels, std::span<const int3
 
 // SHAPES hidden [T, C] (after the final norm), head [V, C]; d_hidden [T, C] is written, rows without a loss get zero;
 // undefined d_hidden: the loss alone.
-LossSum head_loss(const Tensor& hidden, const Tensor& head, const LabelledRows& labelled, int64_t chunk_rows,
-                  const Tensor& d_hidden, Arena& scratch);
+LossSum head_loss(const Tensor& hidden, const FrozenWeight& head, const LabelledRows& labelled, int64_t chunk_rows,
+                  const Tensor& d_hidden, Workspace& ws);
 
 // The same on a device: nothing waits for it, and the loss is added to *nll. SHAPES rows, targets [N] int32: LabelledRows;
 // nll [1] fp64; all on the device.
-void head_loss_queued(const Tensor& hidden, const Tensor& head, const Tensor& rows, const Tensor& targets, int64_t chunk_rows,
-                      const Tensor& d_hidden, const Tensor& nll, Workspace& ws);
+void head_loss_queued(const Tensor& hidden, const FrozenWeight& head, const Tensor& rows, const Tensor& targets,
+                      int64_t chunk_rows, const Tensor& d_hidden, const Tensor& nll, Workspace& ws);
 
 }  // namespace nibble::nn

@@ -9,6 +9,7 @@
 
 #include "nn/batch_upload.h"
 #include "nn/cuda_table.h"
+#include "nn/head.h"
 #include "nn/layer.h"
 #include "nn/loss.h"
 #include "nn/rms_norm.h"
@@ -105,7 +106,7 @@ LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const Dev
   if (ws_.place.queue) {
     head_loss_queued(normed, model_.head, batch.rows, batch.targets, options.loss_chunk_tokens, d_hidden, device_nll_, ws_);
   } else {
-    sum = head_loss(normed, model_.head, labelled, options.loss_chunk_tokens, d_hidden, ws_.scratch);
+    sum = head_loss(normed, model_.head, labelled, options.loss_chunk_tokens, d_hidden, ws_);
     collected_.nll += sum.nll;
   }
   collected_.tokens += sum.tokens;
@@ -134,6 +135,7 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   for (size_t l = 0; l < count; ++l) {
     Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
     below[l] = ws_.saved.mark();
+    model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], layer_context, x, y, policy_of(options, l), &saved[l], ws_);
     x = y;
   }
@@ -141,11 +143,13 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   const Tensor rstd = ws_.scratch.take({x.size(0)}, at::kFloat);
   rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, rstd, queue);
   const Tensor dy = ws_.scratch.take(x.sizes(), model_.dtype);
+  model_.enter(head_part(), head_part() - 1);
   const LossSum sum = loss(normed, labelled, on_device, options, dy);
   if (sum.tokens == 0) return sum;
   const Tensor dx = ws_.scratch.take(x.sizes(), model_.dtype);
   rms_norm_backward(dy, x, model_.final_norm, rstd, dx, /*accumulate=*/false, queue);
   for (size_t l = count; l-- > 0;) {
+    model_.enter(static_cast<int64_t>(l), std::max<int64_t>(0, static_cast<int64_t>(l) - 1));
     if (options.backward_reaches) options.backward_reaches(static_cast<int64_t>(l));
     layer_backward(model_.layers[l], layer_context, saved[l], policy_of(options, l), dx, /*first_layer=*/l == 0, ws_);
     ws_.saved.release(below[l]);
@@ -157,8 +161,9 @@ Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> docum
   const LayerContext layer_context = context(batch, document_starts, {});
   Tensor x = embed(batch, ws_.saved);
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
-  for (const Layer& layer : model_.layers) {
-    layer_forward(layer, layer_context, x, y, {}, nullptr, ws_);
+  for (int64_t l = 0; l < head_part(); ++l) {
+    model_.enter(l, l + 1);
+    layer_forward(model_.layers[static_cast<size_t>(l)], layer_context, x, y, {}, nullptr, ws_);
     std::swap(x, y);
   }
   rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, y, Tensor(), ws_.place.queue);
@@ -170,13 +175,19 @@ LossSum Pass::forward_loss(const TokenBatch& batch, const PassOptions& options) 
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
   const DeviceBatch on_device = upload_->upload(batch, labelled);
-  return loss(run_layers(on_device, batch.document_starts), labelled, on_device, options, Tensor());
+  const Tensor hidden = run_layers(on_device, batch.document_starts);
+  model_.enter(head_part(), 0);
+  return loss(hidden, labelled, on_device, options, Tensor());
 }
 
 Tensor Pass::forward_logits(const TokenBatch& batch) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  return at::mm(run_layers(upload_->upload(batch, {}), batch.document_starts), model_.head.t());
+  const Tensor hidden = run_layers(upload_->upload(batch, {}), batch.document_starts);
+  model_.enter(head_part(), 0);
+  const Tensor logits = at::empty({hidden.size(0), model_.config.vocab_size}, hidden.options());
+  head_logits(model_.head, hidden, logits, ws_);
+  return logits;
 }
 
 std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
@@ -186,9 +197,10 @@ std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
   const LayerContext layer_context = context(on_device, batch.document_starts, {});
   Tensor x = embed(on_device, ws_.saved);
   std::vector<Tensor> states{x.clone()};
-  for (const Layer& layer : model_.layers) {
+  for (int64_t l = 0; l < head_part(); ++l) {
     const Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
-    layer_forward(layer, layer_context, x, y, {}, nullptr, ws_);
+    model_.enter(l, l + 1 < head_part() ? l + 1 : 0);
+    layer_forward(model_.layers[static_cast<size_t>(l)], layer_context, x, y, {}, nullptr, ws_);
     x = y;
     states.push_back(x.clone());
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/base_feed.h"
 #include "nn/linear.h"
 #include "nn/model_config.h"
 #include "nn/recompute.h"
@@ -36,7 +37,13 @@ struct Model {
   Tensor embedding;             // [V, C]
   std::vector<Layer> layers;    // L
   Tensor final_norm;            // [C]
-  Tensor head;                  // [V, C]; the same tensor as embedding when tied
+  FrozenWeight head;            // [V, C]; dense and the same tensor as embedding when tied, unless it is in 4 bits
+  std::shared_ptr<BaseFeed> feed;  // brings layers and head before they are used; null: they are where they are
+
+  // Before a layer (0..L-1) or the head (L) is used; see nn/base_feed.h.
+  void enter(int64_t part, int64_t next) const {
+    if (feed) feed->enter(part, next);
+  }
 
   // Every adapter with its linear's path, in a fixed order (layer, projection).
   void each_lora(const std::function<void(const std::string& path, Lora&)>& visit);
@@ -89,6 +96,7 @@ class Pass {
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
 
  private:
+  int64_t head_part() const { return static_cast<int64_t>(model_.layers.size()); }  // of BaseFeed
   Tensor embed(const DeviceBatch& batch, Arena& arena);
   Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts);
   LayerContext context(const DeviceBatch& batch, std::span<const int32_t> document_starts, const DropoutContext& dropout) const;

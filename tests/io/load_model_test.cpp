@@ -130,7 +130,7 @@ TEST(LoadModel, LoadsGgufAndSharesATiedHead) {
   o.layers = 2;
   test::tiny_gguf(o).write(folder / "a.gguf");
   const nn::Model model = load((folder / "a.gguf").string());
-  EXPECT_TRUE(model.head.is_same(model.embedding));
+  EXPECT_TRUE(model.head.dense.is_same(model.embedding));
   EXPECT_TRUE(model.layers[1].q.bias.defined());
   EXPECT_FALSE(model.layers[1].o.bias.defined());
   EXPECT_EQ(model.embedding[3][2].item<float>(), 3.0f + 2.0f / 64);

@@ -29,9 +29,12 @@ class ReferenceModel {
   ReferenceModel(const nn::Model& model, const Factors& factors, at::ScalarType dtype)
       : model_(model), factors_(factors), dtype_(dtype) {}
 
+  Tensor frozen(const nn::FrozenWeight& weight) const {
+    return (weight.quantized() ? quant::dequantize(weight.packed, model_.dtype) : weight.dense).to(dtype_);
+  }
+
   Tensor linear(const nn::Linear& linear, const Tensor& x) const {
-    const Tensor weight = linear.weight.quantized() ? quant::dequantize(linear.weight.packed, model_.dtype) : linear.weight.dense;
-    Tensor y = at::matmul(x, weight.to(dtype_).t());
+    Tensor y = at::matmul(x, frozen(linear.weight).t());
     if (linear.bias.defined()) y = y + linear.bias.to(dtype_);
     if (linear.lora) {
       const Tensor& a = factors_.at(linear.path + ".A");
@@ -101,7 +104,7 @@ class ReferenceModel {
     Tensor x = model_.embedding.to(dtype_).index_select(0, ids);
     const Tensor mask = allowed(document_starts);
     for (const nn::Layer& l : model_.layers) x = layer(l, x, positions, mask);
-    return at::matmul(norm(x, model_.final_norm), model_.head.to(dtype_).t());
+    return at::matmul(norm(x, model_.final_norm), frozen(model_.head).t());
   }
 
  private:

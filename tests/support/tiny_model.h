@@ -54,7 +54,7 @@ inline nn::Model tiny_model(const TinyModelOptions& o) {
   const auto weight = [&](at::IntArrayRef sizes, double scale) { return random_tensor(sizes, ++seed, scale).to(o.dtype); };
   const auto norm = [&](int64_t n) { return (random_tensor({n}, ++seed, 0.1) + 1.0).to(o.dtype); };
   m.embedding = weight({o.vocab, o.hidden}, 1.0);
-  m.head = weight({o.vocab, o.hidden}, 0.2);
+  m.head.dense = weight({o.vocab, o.hidden}, 0.2);
   m.final_norm = norm(o.hidden);
   for (int64_t l = 0; l < o.layers; ++l) {
     nn::Layer layer;

@@ -52,7 +52,7 @@ TEST(ScoreWindows, SkipsALastWindowOfOneTokenAndHasNoLossForNothing) {
 
 TEST(CompareModels, AModelEqualsItselfAndNotAnother) {
   nn::Model model = test::tiny_model({}), same = test::tiny_model({}), other = test::tiny_model({});
-  other.head.mul_(0.5);
+  other.head.dense.mul_(0.5);
   const std::vector<std::vector<int32_t>> windows{some_ids(12), some_ids(20)};
   const Fidelity equal = compare_models(model, same, windows);
   EXPECT_EQ(equal.tokens, 32);

@@ -47,9 +47,9 @@ void move(Tensor& t) {
 
 // Every tensor of the model into the device's memory, where the emulator sees an access out of bounds.
 void move_model(Model& model) {
-  const bool tied = model.head.is_same(model.embedding);
+  const bool tied = model.head.dense.is_same(model.embedding);
   move(model.embedding);
-  if (tied) model.head = model.embedding; else move(model.head);
+  if (tied) model.head.dense = model.embedding; else move(model.head.dense);
   move(model.final_norm);
   for (Layer& layer : model.layers) {
     for (Tensor* t : {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) move(*t);
