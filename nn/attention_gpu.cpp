@@ -5,10 +5,12 @@
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
 
+#include <algorithm>
+
 namespace nibble::nn {
 namespace {
 
-constexpr int64_t kCausalFromTopLeft = 1;  // custom_mask_type of the memory-efficient kernels
+constexpr int64_t kNoMask = 0, kCausalFromTopLeft = 1;  // custom_mask_type of the memory-efficient kernels
 constexpr int64_t kFlashWidth = 256;       // the widest head that FlashAttention-2 takes
 
 bool takes_flash(const Tensor& q, const DeviceDocuments& documents, const AttentionShape& shape) {
@@ -36,8 +38,8 @@ void sum_query_heads(const Tensor& d, const AttentionShape& shape, const Tensor&
   out.copy_(group == 1 ? whole.squeeze(2) : whole.sum(2, /*keepdim=*/false, at::kFloat));
 }
 
-// No dropout: the kernels want a state of random numbers, and do not read it.
-Tensor unused_random_state(const Tensor& q) { return at::empty({2}, q.options().dtype(at::kLong)); }
+// No dropout: the kernels want a state of random numbers, of the dtype that their forward gives back, and do not read it.
+Tensor unused_random_state(const Tensor& q) { return at::empty({2}, q.options().dtype(at::kUInt64)); }
 
 }  // namespace
 
@@ -77,6 +79,22 @@ void attention_backward_gpu(const Tensor& dout, const Tensor& q, const Tensor& k
   dq.copy_(gq.squeeze(0));
   sum_query_heads(gk.squeeze(0), shape, dk);
   sum_query_heads(gv.squeeze(0), shape, dv);
+}
+
+Tensor attention_decode_gpu(const Tensor& q, const Tensor& k, const Tensor& v, const DeviceDocuments& documents,
+                            const AttentionShape& shape) {
+  // One query sees all keys, or the last `window`: no mask.
+  const int64_t past = k.size(0), seen = shape.window > 0 ? std::min(shape.window, past) : past;
+  const Tensor keys = k.narrow(0, past - seen, seen), values = v.narrow(0, past - seen, seen);
+  if (takes_flash(q, documents, shape)) {
+    return std::get<0>(at::_flash_attention_forward(
+        q.unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), /*cum_seq_q=*/std::nullopt, /*cum_seq_k=*/std::nullopt, /*max_q=*/1,
+        /*max_k=*/seen, /*dropout_p=*/0.0, /*is_causal=*/false, /*return_debug_mask=*/false, shape.scale)).squeeze(0);
+  }
+  return std::get<0>(at::_efficient_attention_forward(
+      q.unsqueeze(0), for_query_heads(keys, shape), for_query_heads(values, shape), /*bias=*/std::nullopt,
+      /*cu_seqlens_q=*/std::nullopt, /*cu_seqlens_k=*/std::nullopt, /*max_seqlen_q=*/std::nullopt, /*max_seqlen_k=*/std::nullopt,
+      /*dropout_p=*/0.0, kNoMask, /*compute_log_sumexp=*/false, shape.scale)).squeeze(0);
 }
 
 }  // namespace nibble::nn

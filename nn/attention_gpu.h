@@ -26,4 +26,9 @@ void attention_backward_gpu(const Tensor& dout, const Tensor& q, const Tensor& k
                             const Tensor& lse, const DeviceDocuments& documents, const AttentionShape& shape,
                             const Tensor& dq, const Tensor& dk, const Tensor& dv);
 
+// The one query after k and v, which hold its own key and value last (nn/attention.h, attention_decode). SHAPES q [1, Hq, D];
+// k, v [S, Hkv, D] -> [1, Hq, D].
+Tensor attention_decode_gpu(const Tensor& q, const Tensor& k, const Tensor& v, const DeviceDocuments& documents,
+                            const AttentionShape& shape);
+
 }  // namespace nibble::nn

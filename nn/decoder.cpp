@@ -7,15 +7,17 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "nn/embedding.h"
 #include "nn/head.h"
 #include "nn/rms_norm.h"
 
 namespace nibble::nn {
 
-Decoder::Decoder(const Model& model, int64_t capacity)
-    : model_(model), rope_(make_rope_table(model.config, capacity)), capacity_(capacity) {
+Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
+    : model_(model), rope_(make_rope_table(model.config, capacity)), ws_(place), upload_(place), capacity_(capacity) {
   const ModelConfig& c = model.config;
-  const auto options = at::TensorOptions().dtype(model.dtype);
+  const auto options = place.options(model.dtype);
+  rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
   for (size_t l = 0; l < model.layers.size(); ++l) {
     const std::array<int64_t, 3> sizes{capacity, c.num_key_value_heads, c.head_dim};
     caches_.push_back({at::empty(sizes, options), at::empty(sizes, options), 0});
@@ -44,9 +46,11 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   std::vector<int32_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(length_));
   const std::array<int32_t, 2> document{0, static_cast<int32_t>(tokens)};
-  const LayerContext context{model_.config, rope_, at::from_blob(positions.data(), {tokens}, at::kInt), document, {}, {}};
+  const DeviceBatch batch = upload_.upload({ids, {}, positions, document}, {});
+  const LayerContext context{model_.config, rope_, batch.positions, document, {}, batch.documents};
+  const gpu::Queue& queue = ws_.place.queue;
   Tensor x = ws_.saved.take({tokens, model_.config.hidden_size}, model_.dtype);
-  at::index_select_out(x, model_.embedding, 0, at::from_blob(const_cast<int32_t*>(ids.data()), {tokens}, at::kInt));
+  embed(model_.embedding, batch.ids, x, queue);
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
@@ -56,11 +60,11 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   length_ += tokens;
   const Tensor last = x.narrow(0, tokens - 1, 1);
   const Tensor normed = ws_.saved.take(last.sizes(), model_.dtype);
-  rms_norm(last, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor());
+  rms_norm(last, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor(), queue);
   model_.enter(static_cast<int64_t>(model_.layers.size()), 0);
   const Tensor logits = ws_.saved.take({1, model_.config.vocab_size}, model_.dtype);
   head_logits(model_.head, normed, logits, ws_);
-  return logits.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).view({-1});
+  return logits.to(at::TensorOptions().device(at::kCPU).dtype(at::kFloat), /*non_blocking=*/false, /*copy=*/true).view({-1});
 }
 
 int32_t choose_token(const Tensor& logits, double temperature, uint64_t seed, uint64_t index) {

@@ -4,16 +4,18 @@
 #include <span>
 #include <vector>
 
+#include "nn/batch_upload.h"
 #include "nn/layer.h"
 
 namespace nibble::nn {
 
 class Decoder {
  public:
-  // `capacity`: how many tokens, prompt and answer together, there is room for.
-  Decoder(const Model& model, int64_t capacity);
+  // `capacity`: how many tokens, prompt and answer together, there is room for. REQUIRES model outlives the decoder, and its
+  // tensors are at `place`.
+  Decoder(const Model& model, int64_t capacity, const Place& place = {});
 
-  // Appends tokens to the text and returns the logits of the token after them. SHAPES -> [V], fp32.
+  // Appends tokens to the text and returns the logits of the token after them. SHAPES -> [V], fp32, on the CPU.
   // THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
   Tensor feed(std::span<const int32_t> ids);
 
@@ -26,6 +28,7 @@ class Decoder {
   const Model& model_;
   RopeTable rope_;
   Workspace ws_;
+  BatchUpload upload_;
   std::vector<KvCache> caches_;  // [L]
   int64_t capacity_;
   int64_t length_ = 0;

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "nn/batch_upload.h"
-#include "nn/cuda_table.h"
+#include "nn/embedding.h"
 #include "nn/head.h"
 #include "nn/layer.h"
 #include "nn/loss.h"
@@ -83,15 +83,8 @@ Pass::Pass(Model& model, int64_t max_positions, const Place& place)
 Pass::~Pass() = default;
 
 Tensor Pass::embed(const DeviceBatch& batch, Arena& arena) {
-  const int64_t tokens = batch.ids.size(0), width = model_.config.hidden_size;
-  Tensor x = arena.take({tokens, width}, model_.dtype);
-  if (const gpu::Queue& queue = ws_.place.queue) {
-    const int64_t row_bytes = width * static_cast<int64_t>(x.element_size());
-    queue.module->nn->copy_rows({model_.embedding.data_ptr(), x.data_ptr(), batch.ids.const_data_ptr<int32_t>(), nullptr, tokens,
-                                 row_bytes, row_bytes, row_bytes}, queue.stream);
-  } else {
-    at::index_select_out(x, model_.embedding, 0, batch.ids);
-  }
+  Tensor x = arena.take({batch.ids.size(0), model_.config.hidden_size}, model_.dtype);
+  nn::embed(model_.embedding, batch.ids, x, ws_.place.queue);
   return x;
 }
 

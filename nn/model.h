@@ -32,9 +32,11 @@ struct Layer {
 };
 
 struct Model {
+  std::shared_ptr<const void> files;  // mapped files that tensors below are views of; null: they own what they hold
   ModelConfig config;
   at::ScalarType dtype = at::kBFloat16;  // compute dtype
   Tensor embedding;             // [V, C]
+  bool embedding_on_host = false;  // while all else is on a device
   std::vector<Layer> layers;    // L
   Tensor final_norm;            // [C]
   FrozenWeight head;            // [V, C]; dense and the same tensor as embedding when tied, unless it is in 4 bits
@@ -92,6 +94,7 @@ class Pass {
   // SHAPES -> L + 2 tensors [T, C]: the embedding, each layer's output, the final norm's output.
   std::vector<Tensor> forward_hidden_states(const TokenBatch& batch);
 
+  const Place& place() const { return ws_.place; }
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
 

@@ -47,5 +47,18 @@ TEST_P(AttentionOnGpu, EqualsTheCpus) {
   }
 }
 
+TEST_P(AttentionOnGpu, DecodesAsTheCpuDoes) {
+  const AttentionShape shape{8, 2, 64, 0.125f, GetParam()};
+  const Tensor q = test::random_tensor({1, 8, 64}, 5), k = test::random_tensor({23, 2, 64}, 6), v = test::random_tensor({23, 2, 64}, 7);
+  const Tensor out = at::empty_like(q);
+  attention_decode(q, k, v, shape, out);
+  for (const auto& [dtype, flash] : {std::pair(at::kBFloat16, true), std::pair(at::kBFloat16, false), std::pair(at::kFloat, false)}) {
+    const auto there = [dtype = dtype](const Tensor& t) { return t.to(at::TensorOptions().device(at::kCUDA).dtype(dtype)); };
+    const Tensor got = attention_decode_gpu(there(q), there(k), there(v), {Tensor(), 0, flash}, shape);
+    const double bound = dtype == at::kFloat ? 4e-3 : 3e-2;  // as above
+    EXPECT_LE((got.to(at::kCPU, at::kFloat) - out).norm().item<double>(), bound * out.norm().item<double>());
+  }
+}
+
 }  // namespace
 }  // namespace nibble::nn
