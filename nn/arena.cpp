@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <new>
 
 #include "gpu/runtime_table.h"
 
@@ -19,12 +18,27 @@ int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 std::byte* allocate_on_cpu(int64_t size) {
   void* data = std::aligned_alloc(static_cast<size_t>(kPage), static_cast<size_t>(size));
-  if (data == nullptr) throw std::bad_alloc();
-  madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
+  if (data != nullptr) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
   return static_cast<std::byte*>(data);
 }
 
 }  // namespace
+
+Arena::Block Arena::make_block(int64_t size) const {
+  MemoryShare share(place_.account, part_, place_.side());
+  if (const gpu::Queue& queue = place_.queue) {
+    const gpu::RuntimeTable* runtime = queue.module->runtime;
+    try {
+      return {{static_cast<std::byte*>(runtime->allocate(size)), [runtime](std::byte* p) { runtime->release(p); }}, size, std::move(share)};
+    } catch (const CudaError& e) {
+      if (!says_out_of_memory(e.what())) throw;
+      throw AllocationFailed(part_, place_.side(), size, e.message());
+    }
+  }
+  std::byte* data = allocate_on_cpu(size);
+  if (data == nullptr) throw AllocationFailed(part_, place_.side(), size, "");
+  return {{data, [](std::byte* p) { std::free(p); }}, size, std::move(share)};
+}
 
 Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t bytes = static_cast<int64_t>(at::elementSize(dtype));
@@ -42,17 +56,14 @@ Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
     top_.used = 0;
   }
   if (top_.block == blocks_.size()) {
-    const int64_t block = round_up(std::max(size, kMinBlock), kPage);
-    if (const gpu::Queue& queue = place_.queue) {
-      const gpu::RuntimeTable* runtime = queue.module->runtime;
-      blocks_.push_back({{static_cast<std::byte*>(runtime->allocate(block)), [runtime](std::byte* p) { runtime->release(p); }}, block});
-    } else {
-      blocks_.push_back({{allocate_on_cpu(block), [](std::byte* p) { std::free(p); }}, block});
-    }
+    blocks_.push_back(make_block(round_up(std::max(size, kMinBlock), kPage)));
     top_.used = 0;
   }
-  std::byte* data = blocks_[top_.block].data.get() + top_.used;
+  Block& block = blocks_[top_.block];
+  std::byte* data = block.data.get() + top_.used;
   top_.used += size;
+  const int64_t held = place_.queue ? block.size : std::min(round_up(top_.used, kPage), block.size);
+  if (held > block.share.bytes()) block.share.set(held);
   in_use_ += size;
   peak_ = std::max(peak_, in_use_);
   return at::for_blob(data, sizes).options(place_.options(dtype)).target_device(place_.device).make_tensor();

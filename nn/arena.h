@@ -12,7 +12,8 @@
 namespace nibble::nn {
 
 // A stack of bytes. Blocks are kept when the stack shrinks and never move, so tensors stay valid until their mark is
-// released. Not for use by two threads at once.
+// released. The place's account is told what a block holds of the system's memory: on a device all of it, on the CPU what
+// has been touched, for untouched pages take none. Not for use by two threads at once.
 class Arena {
  public:
   struct Mark {
@@ -20,9 +21,9 @@ class Arena {
     int64_t used = 0;
   };
 
-  explicit Arena(const Place& place = {}) : place_(place) {}
+  explicit Arena(const Place& place = {}, MemoryPart part = MemoryPart::kWorkspace) : place_(place), part_(part) {}
 
-  // An uninitialized contiguous tensor that lives until the mark below it is released. THROWS std::bad_alloc, CudaError
+  // An uninitialized contiguous tensor that lives until the mark below it is released. THROWS AllocationFailed, CudaError
   Tensor take(at::IntArrayRef sizes, at::ScalarType dtype);
 
   Mark mark() const { return top_; }
@@ -31,12 +32,19 @@ class Arena {
   int64_t bytes_reserved() const;  // of all blocks, in use or not
   int64_t peak_bytes() const { return peak_; }
 
+  // What blocks that are made from now on are for. Returns what it was.
+  MemoryPart set_part(MemoryPart part) { return std::exchange(part_, part); }
+
  private:
   struct Block {
     std::unique_ptr<std::byte[], std::function<void(std::byte*)>> data;
     int64_t size;
+    MemoryShare share;
   };
+  Block make_block(int64_t size) const;
+
   Place place_;
+  MemoryPart part_;
   std::vector<Block> blocks_;
   Mark top_;
   int64_t in_use_ = 0;              // bytes below top_, padding included
@@ -54,6 +62,18 @@ class ArenaScope {
  private:
   Arena& arena_;
   Arena::Mark mark_;
+};
+
+// Names another part of the account for an arena's blocks while it lives. When an exception ends it, the name has served.
+class ArenaPart {
+ public:
+  ArenaPart(Arena& arena, MemoryPart part) : arena_(arena), before_(arena.set_part(part)) {}
+  ArenaPart(const ArenaPart&) = delete;
+  ~ArenaPart() { arena_.set_part(before_); }
+
+ private:
+  Arena& arena_;
+  MemoryPart before_;
 };
 
 }  // namespace nibble::nn

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -43,6 +44,14 @@ RecomputePolicy policy_of(const PassOptions& options, size_t layer) {
   return options.recompute.empty() ? RecomputePolicy{} : options.recompute.at(layer);
 }
 
+std::vector<int64_t> offloaded_layers(const PassOptions& options, size_t layers, const Place& place) {
+  std::vector<int64_t> offloaded;
+  for (size_t l = 0; place.queue && l < layers; ++l) {
+    if (policy_of(options, l).offloads_input()) offloaded.push_back(static_cast<int64_t>(l));
+  }
+  return offloaded;
+}
+
 }  // namespace
 
 Linear& Layer::projection(Projection p) {
@@ -74,7 +83,8 @@ void Model::each_lora(const std::function<void(const std::string&, const Lora&)>
 }
 
 Pass::Pass(Model& model, int64_t max_positions, const Place& place)
-    : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), upload_(std::make_unique<BatchUpload>(place)) {
+    : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), offload_(place), upload_(std::make_unique<BatchUpload>(place)) {
+  ws_.saved.set_part(MemoryPart::kSavedActivations);
   if (!place.queue) return;
   rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
   device_nll_ = at::zeros({1}, place.options(at::kDouble));
@@ -82,10 +92,14 @@ Pass::Pass(Model& model, int64_t max_positions, const Place& place)
 
 Pass::~Pass() = default;
 
-Tensor Pass::embed(const DeviceBatch& batch, Arena& arena) {
-  Tensor x = arena.take({batch.ids.size(0), model_.config.hidden_size}, model_.dtype);
+Tensor Pass::embed(const DeviceBatch& batch, const Tensor& x) {
   nn::embed(model_.embedding, batch.ids, x, ws_.place.queue);
   return x;
+}
+
+Tensor Pass::input_of(size_t layer, at::IntArrayRef sizes) {
+  const auto l = static_cast<int64_t>(layer);
+  return offload_.holds(l) ? offload_.input(l) : ws_.saved.take(sizes, model_.dtype);
 }
 
 LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> document_starts,
@@ -95,6 +109,7 @@ LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> do
 
 LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
                    const Tensor& d_hidden) {
+  const ArenaPart part(ws_.scratch, MemoryPart::kLogits);
   LossSum sum{std::numeric_limits<double>::quiet_NaN(), static_cast<int64_t>(labelled.rows.size())};
   if (ws_.place.queue) {
     head_loss_queued(normed, model_.head, batch.rows, batch.targets, options.loss_chunk_tokens, d_hidden, device_nll_, ws_);
@@ -124,10 +139,13 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   const size_t count = model_.layers.size();
   std::vector<LayerSaved> saved(count);
   std::vector<Arena::Mark> below(count);  // the stack of kept tensors before each layer
-  Tensor x = embed(on_device, ws_.saved);
+  const std::array<int64_t, 2> sizes{on_device.ids.size(0), model_.config.hidden_size};
+  offload_.begin(offloaded_layers(options, count, ws_.place), sizes, model_.dtype, ws_.saved);
+  Tensor x = embed(on_device, input_of(0, sizes));
   for (size_t l = 0; l < count; ++l) {
-    Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
+    Tensor y = input_of(l + 1, sizes);
     below[l] = ws_.saved.mark();
+    if (offload_.holds(static_cast<int64_t>(l))) offload_.store(static_cast<int64_t>(l));
     model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], layer_context, x, y, policy_of(options, l), &saved[l], ws_);
     x = y;
@@ -138,21 +156,23 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   const Tensor dy = ws_.scratch.take(x.sizes(), model_.dtype);
   model_.enter(head_part(), head_part() - 1);
   const LossSum sum = loss(normed, labelled, on_device, options, dy);
-  if (sum.tokens == 0) return sum;
+  if (sum.tokens == 0) return offload_.end(), sum;
   const Tensor dx = ws_.scratch.take(x.sizes(), model_.dtype);
   rms_norm_backward(dy, x, model_.final_norm, rstd, dx, /*accumulate=*/false, queue);
   for (size_t l = count; l-- > 0;) {
     model_.enter(static_cast<int64_t>(l), std::max<int64_t>(0, static_cast<int64_t>(l) - 1));
     if (options.backward_reaches) options.backward_reaches(static_cast<int64_t>(l));
+    if (offload_.holds(static_cast<int64_t>(l))) saved[l].x = offload_.fetch(static_cast<int64_t>(l));
     layer_backward(model_.layers[l], layer_context, saved[l], policy_of(options, l), dx, /*first_layer=*/l == 0, ws_);
     ws_.saved.release(below[l]);
   }
+  offload_.end();
   return sum;
 }
 
 Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts) {
   const LayerContext layer_context = context(batch, document_starts, {});
-  Tensor x = embed(batch, ws_.saved);
+  Tensor x = embed(batch, ws_.saved.take({batch.ids.size(0), model_.config.hidden_size}, model_.dtype));
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (int64_t l = 0; l < head_part(); ++l) {
     model_.enter(l, l + 1);
@@ -188,7 +208,7 @@ std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const DeviceBatch on_device = upload_->upload(batch, {});
   const LayerContext layer_context = context(on_device, batch.document_starts, {});
-  Tensor x = embed(on_device, ws_.saved);
+  Tensor x = embed(on_device, ws_.saved.take({on_device.ids.size(0), model_.config.hidden_size}, model_.dtype));
   std::vector<Tensor> states{x.clone()};
   for (int64_t l = 0; l < head_part(); ++l) {
     const Tensor y = ws_.saved.take(x.sizes(), model_.dtype);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/activation_offload.h"
 #include "nn/base_feed.h"
 #include "nn/linear.h"
 #include "nn/model_config.h"
@@ -100,7 +101,9 @@ class Pass {
 
  private:
   int64_t head_part() const { return static_cast<int64_t>(model_.layers.size()); }  // of BaseFeed
-  Tensor embed(const DeviceBatch& batch, Arena& arena);
+  Tensor embed(const DeviceBatch& batch, const Tensor& x);  // -> x, written
+  // Where the input of `layer` goes until its backward; L: the last layer's output.
+  Tensor input_of(size_t layer, at::IntArrayRef sizes);
   Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts);
   LayerContext context(const DeviceBatch& batch, std::span<const int32_t> document_starts, const DropoutContext& dropout) const;
   // The loss of the hidden states after the final norm, and its gradient where d_hidden is defined.
@@ -110,6 +113,7 @@ class Pass {
   Model& model_;
   RopeTable rope_;
   Workspace ws_;
+  ActivationOffload offload_;
   std::unique_ptr<BatchUpload> upload_;
   Tensor device_nll_;   // [1] fp64, with a queue: the losses of all calls since the last collect()
   LossSum collected_;

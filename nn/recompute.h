@@ -11,12 +11,15 @@ namespace nibble::nn {
 //   elementwise  not: outputs of norms
 //   mlp          not: those, gate and up
 //   layer        only the layer's input; the down projection is never rebuilt, since nothing needs its output
+//   offload      the same, with the input in pinned host memory (nn/activation_offload.h); on a CPU, where there is no other
+//                memory to go to, it is `layer`
 struct RecomputePolicy {
   Recompute level = Recompute::kNone;
 
   bool keeps_elementwise() const { return level == Recompute::kNone; }
   bool keeps_mlp() const { return level == Recompute::kNone || level == Recompute::kElementwise; }
-  bool keeps_attention() const { return level != Recompute::kLayer; }
+  bool keeps_attention() const { return level != Recompute::kLayer && level != Recompute::kOffload; }
+  bool offloads_input() const { return level == Recompute::kOffload; }  // on a device
 };
 
 }  // namespace nibble::nn

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <stdexcept>
 #include <unordered_set>
 
@@ -162,6 +163,35 @@ void Optimizer::update_chunks(const StateWindow& window, int64_t window_offset, 
       update(span_of(segment, chunk, window.address, window_offset), state_.scalars, moment_tables(), isa);
     }
   });
+}
+
+void Optimizer::rehearse() {
+  if (device_) {
+    StepNumbers none = numbers(0.0);
+    none.tokens = std::numeric_limits<double>::quiet_NaN();  // so the mean gradient is not finite, and the kernels refuse
+    device_->begin(none);
+    update();
+    device_->clear();
+  } else {
+    for (size_t first = 0; first < layout_.groups.size();) {
+      const StateWindow window = memory_->before_update(first);
+      touch(first, window);
+      memory_->after_update(first, window.groups);
+      first += window.groups;
+    }
+  }
+  state_ = {};
+}
+
+// Memory that was never written has no page yet: writing what is there gives it one.
+void Optimizer::touch(size_t first_group, const StateWindow& window) const {
+  constexpr int64_t kPageBytes = 4096;
+  const StateGroup& first = layout_.groups[first_group];
+  const StateGroup& last = layout_.groups[first_group + window.groups - 1];
+  for (int64_t at = 0; at < last.offset + last.bytes - first.offset; at += kPageBytes) {
+    volatile std::byte* byte = window.address + at;
+    *byte = *byte;
+  }
 }
 
 StepOutcome Optimizer::outcome() {

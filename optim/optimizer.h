@@ -61,6 +61,11 @@ class Optimizer {
   // One update with gradient * grad_scale, for callers that measure and clip themselves. CPU only.
   void step(double lr, float grad_scale);
 
+  // Goes through a step that changes nothing: all state comes to where updates happen, window by window, and all of it is
+  // touched; on a device everything is launched. So no later step needs memory that this one did not. REQUIRES no step whose
+  // outcome() nobody has seen. THROWS CudaError, IoError
+  void rehearse();
+
   // Of the last step; on a device, waits for it.
   StepOutcome outcome();
 
@@ -85,6 +90,7 @@ class Optimizer {
  private:
   StepNumbers numbers(double lr) const;
   void update();
+  void touch(size_t first_group, const StateWindow& window) const;
   void update_chunks(const StateWindow& window, int64_t window_offset, size_t chunk_begin, size_t chunk_end) const;
   StateInfo info(size_t index, const StatePart& part) const;
   void write_parameter(const ParamRef& p, const Tensor& master) const;

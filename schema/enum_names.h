@@ -21,7 +21,7 @@ template <> struct EnumNames<Optim> {
                                                          "lion_32bit",   "lion_8bit",  "paged_lion_32bit",  "paged_lion_8bit"};
 };
 template <> struct EnumNames<Recompute> {
-  static constexpr std::array<std::string_view, 5> names{"auto", "none", "elementwise", "mlp", "layer"};
+  static constexpr std::array<std::string_view, 6> names{"auto", "none", "elementwise", "mlp", "layer", "offload"};
 };
 template <> struct EnumNames<BaseResidency> { static constexpr std::array<std::string_view, 3> names{"auto", "resident", "streamed"}; };
 template <> struct EnumNames<AutoSwitch> { static constexpr std::array<std::string_view, 3> names{"auto", "true", "false"}; };

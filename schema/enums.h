@@ -12,7 +12,7 @@ enum class Schedule : uint8_t { kLinear, kCosine, kConstant, kConstantWithWarmup
 enum class Optim : uint8_t {                                            // optim: adamw_torch, adamw_8bit, ...
   kAdamwTorch, kAdamw8bit, kPagedAdamw32bit, kPagedAdamw8bit, kLion32bit, kLion8bit, kPagedLion32bit, kPagedLion8bit
 };
-enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer };         // recompute
+enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer, kOffload };  // recompute
 enum class BaseResidency : uint8_t { kAuto, kResident, kStreamed };                    // base_residency
 enum class AutoSwitch : uint8_t { kAuto, kTrue, kFalse };               // a switch that may be left to the planner
 enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format

@@ -65,6 +65,7 @@ struct RunConfig {
   int64_t loss_chunk_tokens = 0;
   BaseResidency base_residency = BaseResidency::kAuto;
   AutoSwitch offload_embedding = AutoSwitch::kAuto;
+  AutoSwitch worst_step_first = AutoSwitch::kAuto;
   DeviceChoice device = DeviceChoice::kAuto;
   int64_t paged_budget_mib = 0;
   bool paged_oversubscribe = false;
@@ -177,7 +178,8 @@ struct RunConfig {
           Field{.group = "Memory", .doc = "what the run may use, of the GPU's memory or, on a CPU, of the machine's: the planner makes it fit by the choices that cost least "
                                           "time, and refuses what cannot fit; auto: what there is, less a reserve"});
     visit("recompute", c.recompute,
-          Field{.group = "Memory", .doc = "activations rebuilt in backward instead of kept: none is fastest, layer smallest; auto takes what fits; no choice changes a number"});
+          Field{.group = "Memory", .doc = "activations rebuilt in backward instead of kept: none is fastest, layer smallest; offload is layer with the layers' inputs in pinned "
+                                          "host memory, on a GPU; auto takes what fits; no choice changes a number"});
     visit("loss_chunk_tokens", c.loss_chunk_tokens,
           Field{.group = "Memory", .doc = "rows of logits held at a time: more costs memory, fewer speed; 0: 256, or fewer where memory is short", .min = 0, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("base_residency", c.base_residency,
@@ -187,6 +189,9 @@ struct RunConfig {
     visit("offload_embedding", c.offload_embedding,
           Field{.group = "Memory", .doc = "keeps the embedding table in host memory, on a CPU in the model's file: saves its bytes at almost no time; auto does it where "
                                           "memory is short; no choice changes a number"});
+    visit("worst_step_first", c.worst_step_first,
+          Field{.group = "Memory", .doc = "rehearses a step at the largest shapes of the data before the first one and prints planned and measured memory: what does not fit "
+                                          "fails at once and not hours later; auto: on a GPU, and on a CPU where more than half of the memory is planned; changes no number"});
     visit("device", c.device, Field{.group = "Memory", .doc = "where to train; auto takes a GPU where the CUDA module can use one", .on_resume = must});
     visit("paged_budget_mib", c.paged_budget_mib,
           Field{.group = "Memory", .doc = "what of a paged optimizer's state is resident at most, on the GPU or, on a CPU, in memory (the rest is then in a file in output_dir): "

@@ -3,6 +3,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 
+#include <exception>
 #include <mutex>
 #include <unordered_map>
 
@@ -23,7 +24,8 @@ class TorchMemory::Reporter final : public c10::MemoryReportingInfoBase {
     }
     const auto found = blocks_.find(p);
     if (found == blocks_.end()) return;
-    account_.add(found->second.part, found->second.side, -found->second.bytes);
+    // What an exception takes along stays in the account, for the message about it.
+    if (std::uncaught_exceptions() == 0) account_.add(found->second.part, found->second.side, -found->second.bytes);
     blocks_.erase(found);
   }
   bool memoryProfilingEnabled() const override { return true; }

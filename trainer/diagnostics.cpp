@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/memory_account.h"
 #include "schema/scalar.h"
 
 namespace nibble::trainer {
@@ -32,11 +33,6 @@ int report(const char* name, const std::string& message, const Place& place, Exi
   return static_cast<int>(code);
 }
 
-// LibTorch reports a failed allocation as its own error.
-bool is_out_of_memory(const char* what) {
-  return std::strstr(what, "not enough memory") != nullptr || std::strstr(what, "DefaultCPUAllocator") != nullptr;
-}
-
 const char* kOutOfMemoryAdvice =
     "out of memory; `nibble plan CONFIG` shows what the run needs: lower max_length or per_device_train_batch_size, or set "
     "recompute: layer";
@@ -51,7 +47,7 @@ int run_reporting(const std::function<int()>& run, bool json) {
   } catch (const std::bad_alloc&) {
     return report("OutOfMemoryError", kOutOfMemoryAdvice, {}, ExitCode::kOutOfMemory, json);
   } catch (const std::exception& e) {
-    if (is_out_of_memory(e.what())) return report("OutOfMemoryError", kOutOfMemoryAdvice, {}, ExitCode::kOutOfMemory, json);
+    if (says_out_of_memory(e.what())) return report("OutOfMemoryError", kOutOfMemoryAdvice, {}, ExitCode::kOutOfMemory, json);
     return report("InternalError", fmt::format("{} (this is a mistake in nibble, not in your input)", e.what()), {},
                   ExitCode::kRunFailed, json);
   }

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -55,6 +56,16 @@ class JsonFieldWriter {
   template <class T>
   void write(const char* name, const std::optional<T>& value) {
     if (value) write(name, *value);
+  }
+  void write(const char* name, const std::vector<std::pair<std::string, double>>& numbers) {
+    OrderedJson object = OrderedJson::object();
+    JsonFieldWriter writer(object);
+    for (const auto& [key, value] : numbers) writer.write(key.c_str(), value);
+    out_[name] = object;
+  }
+  template <class Struct>
+  void write(const char* name, const Struct& row) {
+    out_[name] = to_json_object(row);
   }
   template <class Struct>
   void write(const char* name, const std::vector<Struct>& rows) {
@@ -114,6 +125,15 @@ class JsonFieldReader {
   template <class T>
   void read(const char* name, const OrderedJson& json, std::optional<T>& value) const {
     read(name, json, value.emplace());
+  }
+  void read(const char* name, const OrderedJson& json, std::vector<std::pair<std::string, double>>& numbers) const {
+    if (!json.is_object()) refuse(name, json, "an object of numbers");
+    numbers.clear();
+    for (const auto& [key, value] : json.items()) read(key.c_str(), value, numbers.emplace_back(key, 0.0).second);
+  }
+  template <class Struct>
+  void read(const char*, const OrderedJson& json, Struct& row) const {
+    row = from_json_object<Struct>(json, path_);
   }
   template <class Struct>
   void read(const char* name, const OrderedJson& json, std::vector<Struct>& rows) const {

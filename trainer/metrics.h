@@ -9,12 +9,16 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nibble::trainer {
 
 // Whether a repeated run gives the same value.
 enum class Repeats : uint8_t { kExact, kMeasured };
+
+// An object of numbers, in order.
+using NamedNumbers = std::vector<std::pair<std::string, double>>;
 
 // A row covers the optimizer steps since the row before it.
 struct MetricsRow {
@@ -32,6 +36,7 @@ struct MetricsRow {
   std::optional<double> eval_loss;   // only where an evaluation followed the step
   // Of a paged optimizer's state: there now, and moved since the start.
   std::optional<int64_t> paged_resident_bytes, paged_prefetched_bytes, paged_evicted_bytes;
+  std::optional<NamedNumbers> memory;  // MiB in use by component: core/memory_account.h
 
   template <class Row, class Visitor>
   static void describe(Row& row, Visitor& visit) {
@@ -50,6 +55,7 @@ struct MetricsRow {
     visit("paged_resident_bytes", row.paged_resident_bytes, Repeats::kMeasured);
     visit("paged_prefetched_bytes", row.paged_prefetched_bytes, Repeats::kMeasured);
     visit("paged_evicted_bytes", row.paged_evicted_bytes, Repeats::kMeasured);
+    visit("memory", row.memory, Repeats::kMeasured);
   }
 };
 

@@ -34,6 +34,8 @@ struct RunState {
   int64_t pending_trained_tokens = 0;
   int64_t pending_steps = 0;
 
+  std::optional<MetricsRow> unfinished_row;  // a stop cut its evaluation short: to be evaluated and logged first
+
   std::optional<double> best_metric;   // lowest eval_loss so far
   std::optional<std::string> best_model_checkpoint;  // folder name inside the run folder
 
@@ -62,6 +64,7 @@ struct RunState {
     visit("pending_tokens", state.pending_tokens);
     visit("pending_trained_tokens", state.pending_trained_tokens);
     visit("pending_steps", state.pending_steps);
+    visit("unfinished_row", state.unfinished_row);
     visit("best_metric", state.best_metric);
     visit("best_model_checkpoint", state.best_model_checkpoint);
     visit("base_hash", state.base_hash);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace nibble::trainer {
 namespace {
 
@@ -62,7 +64,25 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
     hooks.save(state);
     saved_step = state.global_step;
   };
-  while (state.global_step < state.max_steps) {
+  // Evaluates where the row is due for it, and logs it. false: a stop cut the evaluation short.
+  const auto finish_row = [&](MetricsRow row, bool evaluate) {
+    if (evaluate) {
+      row.eval_loss = hooks.evaluate();
+      if (!row.eval_loss) {
+        state.unfinished_row = row;
+        return false;
+      }
+      result.last_eval_loss = row.eval_loss;
+    }
+    if (hooks.measure) hooks.measure(row);
+    state.log(row);
+    if (row.eval_loss && (!state.best_metric || *row.eval_loss < *state.best_metric)) state.best_metric = row.eval_loss;
+    hooks.log(row);
+    hooks.progress->row(row, state.max_steps, timer.seconds_left());
+    return true;
+  };
+  bool stopped = state.unfinished_row && !finish_row(*std::exchange(state.unfinished_row, std::nullopt), /*evaluate=*/true);
+  while (!stopped && state.global_step < state.max_steps) {
     const double learning_rate = schedule.learning_rate * optim::schedule_factor(schedule.curve, state.global_step);
     const int64_t epoch = parts.batches.cursor().epoch;
     const std::optional<StepReport> report = train_step(parts, options, state, learning_rate);
@@ -74,6 +94,7 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
     seconds += report->seconds;
     timed_tokens += report->tokens;
     ++timed_steps;
+    if (hooks.step_done) hooks.step_done();
 
     const bool last = state.global_step == state.max_steps;
     const bool epoch_ended = parts.batches.cursor().epoch != epoch;
@@ -81,20 +102,15 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
     hooks.progress->step({state.global_step, state.max_steps, report->loss(), result.step_tokens_per_s.back(), peak_rss_mib(),
                           timer.seconds_left()});
     if (every(state.global_step, schedule.logging_steps) || last || evaluate) {
-      MetricsRow row = take_row(state, *report, learning_rate, seconds, timed_tokens, timed_steps);
+      const MetricsRow row = take_row(state, *report, learning_rate, seconds, timed_tokens, timed_steps);
       seconds = 0.0;
       timed_tokens = timed_steps = 0;
-      if (evaluate) row.eval_loss = result.last_eval_loss = hooks.evaluate();
-      if (hooks.measure) hooks.measure(row);
-      state.log(row);
-      if (row.eval_loss && (!state.best_metric || *row.eval_loss < *state.best_metric)) state.best_metric = row.eval_loss;
-      hooks.log(row);
-      hooks.progress->row(row, state.max_steps, timer.seconds_left());
+      stopped = !finish_row(row, evaluate);
     }
     if (every(state.global_step, schedule.save_steps) && !last) save();
-    if (parts.stop.requested()) break;
+    stopped = stopped || parts.stop.requested();
   }
-  result.interrupted = state.global_step < state.max_steps;
+  result.interrupted = state.global_step < state.max_steps || state.unfinished_row;
   save();
   return result;
 }

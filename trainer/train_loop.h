@@ -22,8 +22,9 @@ struct LoopSchedule {
 
 // What the loop asks of its surroundings.
 struct LoopHooks {
-  std::function<double()> evaluate;                  // -> mean loss, nats
+  std::function<std::optional<double>()> evaluate;   // -> mean loss, nats; nullopt: a stop was requested on the way
   std::function<void(const RunState&)> save;         // a checkpoint of this state
+  std::function<void()> step_done;                   // after every step, before its row; may be empty
   std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row
   Progress* progress = nullptr;
@@ -36,7 +37,8 @@ struct LoopResult {
   double first_step_done_s = 0.0;   // on the clock of `now`
 };
 
-// Runs from state.global_step to state.max_steps and keeps `state` current. A run always ends with a checkpoint.
+// Runs from state.global_step to state.max_steps and keeps `state` current. A run always ends with a checkpoint. A row whose
+// evaluation a stop cut short is in that checkpoint; the run that continues evaluates first of all, and the row is the same.
 // `now` is a steady clock in seconds since the process started.
 LoopResult train_loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
                       const std::function<double()>& now, RunState& state);

@@ -182,5 +182,30 @@ TEST_P(PagedCuda, QuotesEveryCallThatFails) {
   start();
 }
 
+// Every kernel is launched and every window comes, and the bits are those of an optimizer that did not rehearse.
+TEST_P(PagedCuda, ARehearsalChangesNothing) {
+  for (const Optim optim : kPaged) {
+    start();
+    Problem host(at::kBFloat16), device(at::kBFloat16);
+    Optimizer on_cpu(config_of(optim), host.params);
+    {
+      auto memory = std::make_unique<PagedArena>(options(optim));
+      Optimizer on_device(config_of(optim), device.params, std::move(memory), queue());
+      for (int64_t step = 0; step < 2; ++step) {
+        const int64_t before = emulator::calls("cudaLaunchKernelEx");
+        on_device.rehearse();
+        const int64_t launches = emulator::calls("cudaLaunchKernelEx") - before;
+        EXPECT_GE(launches, 2 + 2);  // norm, head, more than one window
+        host.train(on_cpu, step, step + 1);
+        device.train(on_device, step, step + 1);
+        EXPECT_TRUE(on_device.outcome().finite());
+      }
+      EXPECT_EQ(on_device.steps(), 2);
+      expect_equal(host, on_cpu, device, on_device);
+    }
+    if (optim != kPaged[3]) module().runtime->destroy_stream(stream_);
+  }
+}
+
 }  // namespace
 }  // namespace nibble::optim

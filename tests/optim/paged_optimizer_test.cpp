@@ -76,5 +76,33 @@ TEST(PagedOptimizer, GoesOnFromACheckpointAndIsStillPaged) {
   }
 }
 
+// Whatever came before it, and whatever the memory: the rehearsed run has the bits of the one that did not rehearse.
+TEST(PagedOptimizer, ARehearsalChangesNothing) {
+  for (const Optim optim : test::kAllOptims) {
+    Problem plain(at::kBFloat16), rehearsed(at::kBFloat16);
+    Optimizer expected(config_of(optim), plain.params), actual(config_of(optim), rehearsed.params);
+    actual.rehearse();
+    plain.train(expected, 0, 2);
+    rehearsed.train(actual, 0, 2);
+    actual.rehearse();
+    EXPECT_EQ(actual.steps(), 2);
+    expect_equal(plain, expected, rehearsed, actual, "rehearsed after two steps");
+    plain.train(expected, 2, 3);
+    rehearsed.train(actual, 2, 3);
+    expect_equal(plain, expected, rehearsed, actual, "a step later");
+  }
+  for (const Optim optim : kPaged) {
+    Problem plain(at::kBFloat16);
+    Optimizer expected(config_of(optim), plain.params);
+    FilePaged paged(optim);
+    paged.optimizer->rehearse();
+    EXPECT_GT(paged.arena->counters().evicted_bytes, 0) << "not every window came";
+    EXPECT_LE(paged.arena->counters().resident_bytes, paged.arena->budget_bytes());
+    plain.train(expected, 0, 2);
+    paged.problem.train(*paged.optimizer, 0, 2);
+    expect_equal(plain, expected, paged.problem, *paged.optimizer, "paged");
+  }
+}
+
 }  // namespace
 }  // namespace nibble::optim

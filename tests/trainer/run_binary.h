@@ -35,10 +35,12 @@ struct ProgramResult {
   }
 };
 
-// One run of nibble in the background. largest_file: RLIMIT_FSIZE, with which a write past it fails as on a full disk.
+// One run of nibble in the background. largest_file: RLIMIT_FSIZE, with which a write past it fails as on a full disk;
+// address_space: RLIMIT_AS, with which an allocation past it fails as where memory is at its end.
 class Program {
  public:
-  Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY)
+  Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY,
+          rlim_t address_space = RLIM_INFINITY)
       : out_(folder / "stdout.txt"), err_(folder / "stderr.txt") {
     std::vector<std::string> words{NIBBLE_BINARY};
     words.insert(words.end(), arguments.begin(), arguments.end());
@@ -54,6 +56,10 @@ class Program {
       const rlimit limit{largest_file, largest_file};
       ::setrlimit(RLIMIT_FSIZE, &limit);
       ::signal(SIGXFSZ, SIG_IGN);
+    }
+    if (address_space != RLIM_INFINITY) {
+      const rlimit limit{address_space, address_space};
+      ::setrlimit(RLIMIT_AS, &limit);
     }
     // One thread: on a machine with other work, steps of a model this small took up to seconds with two and milliseconds
     // with one.

@@ -128,5 +128,54 @@ TEST(TrainLoop, LogsEvaluatesAndSavesOnItsSchedules) {
   EXPECT_DOUBLE_EQ(state.epoch, 1.75);
 }
 
+// The checkpoint of a run that was stopped in an evaluation has the row that waits for it; the run that continues evaluates
+// first, and logs what an uninterrupted run logs.
+TEST(TrainLoop, AStopInAnEvaluationLosesNoRow) {
+  LoopSchedule schedule;
+  schedule.eval_steps = 2;
+  schedule.save_steps = 2;
+  schedule.learning_rate = 1e-3;
+  schedule.curve = {Schedule::kConstant, 0, 3};
+  std::ostringstream screen;
+  Progress progress(screen, std::nullopt);
+  double clock = 0.0;
+  const auto now = [&] { return clock += 1.0; };
+  const auto run = [&](Bench& bench, RunState& state, bool stops, std::vector<MetricsRow>& rows, std::vector<RunState>& saved) {
+    LoopHooks hooks;
+    hooks.evaluate = [&, stops]() -> std::optional<double> {
+      if (stops) return std::nullopt;
+      return 1.25;
+    };
+    hooks.save = [&](const RunState& s) { saved.push_back(s); };
+    hooks.log = [&](const MetricsRow& row) { rows.push_back(row); };
+    hooks.progress = &progress;
+    return train_loop(bench.parts(), bench.options, schedule, hooks, now, state);
+  };
+  Bench whole(1, 1), cut(1, 1);
+  RunState whole_state, state;
+  whole_state.max_steps = state.max_steps = 3;
+  std::vector<MetricsRow> expected, rows;
+  std::vector<RunState> saved;
+  EXPECT_FALSE(run(whole, whole_state, false, expected, saved).interrupted);
+  saved.clear();
+  EXPECT_TRUE(run(cut, state, true, rows, saved).interrupted);
+  EXPECT_EQ(rows.size(), 1u);
+  ASSERT_EQ(saved.size(), 1u);
+  // Through the checkpoint's file.
+  RunState resumed = parse_run_state(run_state_json(saved[0]), "");
+  EXPECT_EQ(resumed.global_step, 2);
+  ASSERT_TRUE(resumed.unfinished_row);
+  EXPECT_FALSE(run(cut, resumed, false, rows, saved).interrupted);
+  EXPECT_FALSE(resumed.unfinished_row);
+  EXPECT_EQ(resumed.best_metric, 1.25);
+  ASSERT_EQ(rows.size(), expected.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(rows[i].step, expected[i].step);
+    EXPECT_EQ(rows[i].loss, expected[i].loss);
+    EXPECT_EQ(rows[i].eval_loss, expected[i].eval_loss);
+    EXPECT_EQ(rows[i].grad_norm, expected[i].grad_norm);
+  }
+}
+
 }  // namespace
 }  // namespace nibble::trainer

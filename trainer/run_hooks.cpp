@@ -1,0 +1,79 @@
+#include "trainer/run_hooks.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "io/adapter.h"
+#include "io/checkpoint.h"
+#include "io/optimizer_state.h"
+#include "schema/print.h"
+#include "trainer/evaluate.h"
+#include "trainer/from_config.h"
+
+namespace nibble::trainer {
+namespace {
+
+// nullopt: a stop was requested on the way.
+std::optional<double> evaluate(const HookParts& parts) {
+  const MemoryStage stage(&parts.memory.account(), "evaluating");
+  const schema::RunConfig& config = parts.loaded.config;
+  const auto check = [&] {
+    if (parts.stop.requested()) throw Interrupted("while evaluating");
+  };
+  try {
+    return score_rows(parts.training.pass, parts.inputs.validation, config.per_device_eval_batch_size, loss_chunk_tokens(config), check).loss();
+  } catch (const Interrupted&) {
+    return std::nullopt;
+  }
+}
+
+void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
+  const optim::PagingCounters counters = paging.counters();
+  row.paged_resident_bytes = counters.resident_bytes;
+  row.paged_prefetched_bytes = counters.prefetched_bytes;
+  row.paged_evicted_bytes = counters.evicted_bytes;
+}
+
+void save(const HookParts& parts, const RunState& now) {
+  const MemoryStage stage(&parts.memory.account(), "saving a checkpoint");
+  parts.metrics.sync();
+  const std::filesystem::path& run = parts.folder.path();
+  const auto saved = io::save_checkpoint(
+      run, now.global_step,
+      {run_state_json(now), schema::effective_yaml(parts.loaded),
+       [&](const std::filesystem::path& to) { io::write_adapter(to, parts.training.model, parts.training.adapter); },
+       [&](const std::filesystem::path& to) { io::save_optimizer(parts.training.optimizer, to / io::kOptimizerFile); }});
+  // Checkpoints past this step belong to a run that was left for this one.
+  for (const io::CheckpointInfo& other : io::list_checkpoints(run, io::CheckDepth::kSizes)) {
+    if (other.step > now.global_step) io::remove_checkpoint(other.path);
+  }
+  io::rotate_checkpoints(run, parts.loaded.config.save_total_limit, saved, {});
+  parts.folder.log(fmt::format("saved {}", saved.filename().string()));
+}
+
+}  // namespace
+
+LoopHooks run_hooks(const HookParts& parts) {
+  LoopHooks hooks;
+  hooks.progress = &parts.progress;
+  hooks.evaluate = [parts] { return evaluate(parts); };
+  hooks.measure = [parts](MetricsRow& row) {
+    if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
+    row.memory = parts.memory.in_use_mib();
+  };
+  hooks.step_done = [parts] {
+    parts.training.report_memory();
+    const std::optional<std::string> warning = parts.memory.near_limit();
+    if (!warning) return;
+    parts.progress.message(*warning);
+    parts.folder.log(*warning);
+  };
+  hooks.log = [parts](const MetricsRow& row) {
+    parts.metrics.write(row);
+    parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
+  };
+  hooks.save = [parts](const RunState& now) { save(parts, now); };
+  return hooks;
+}
+
+}  // namespace nibble::trainer

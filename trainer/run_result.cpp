@@ -1,0 +1,60 @@
+#include "trainer/run_result.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "io/checkpoint.h"
+
+namespace nibble::trainer {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json finite_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
+
+// The mean loss of the last ten rows.
+double recent_loss(const RunState& state) {
+  const size_t n = std::min<size_t>(10, state.log_history.size());
+  double sum = 0.0;
+  for (size_t i = state.log_history.size() - n; i < state.log_history.size(); ++i) sum += state.log_history[i].loss;
+  return sum / static_cast<double>(n);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0.0;
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+std::string result_json(const RunResult& result) {
+  Json out;
+  out["output_dir"] = result.output_dir;
+  out["global_step"] = result.state.global_step;
+  out["train_loss"] = finite_or_null(recent_loss(result.state));
+  out["eval_loss"] = result.loop.last_eval_loss ? finite_or_null(*result.loop.last_eval_loss) : Json();
+  out["tokens_per_s"] = median(result.loop.step_tokens_per_s);
+  out["first_step_s"] = result.loop.first_step_done_s;
+  out["load_s"] = result.load_s;
+  out["peak_rss_mib"] = result.peak_rss_mib;
+  out["peak_gpu_mib"] = result.peak_gpu_mib;
+  out["plan_bytes"] = result.memory.planned_bytes();
+  out["measured_bytes"] = result.memory.measured_bytes();
+  for (const auto& [component, mib] : result.memory.peak_mib()) out["memory_peak_mib"][component] = mib;
+  out["interrupted"] = result.loop.interrupted;
+  return out.dump();
+}
+
+std::string result_text(const RunResult& result) {
+  const std::filesystem::path checkpoint = std::filesystem::path(result.output_dir) / io::checkpoint_name(result.state.global_step);
+  return fmt::format("{} {} steps, loss {:.4f}, {:.0f} tokens/s, peak {:.0f} MiB: {}", result.loop.interrupted ? "interrupted after" : "trained",
+                     result.state.global_step, recent_loss(result.state), median(result.loop.step_tokens_per_s), result.peak_rss_mib,
+                     checkpoint.string());
+}
+
+}  // namespace nibble::trainer

@@ -1,0 +1,29 @@
+// What a finished run says about itself: one JSON object, or one line.
+#pragma once
+
+#include <string>
+
+#include "trainer/accounting.h"
+#include "trainer/run_state.h"
+#include "trainer/train_loop.h"
+
+namespace nibble::trainer {
+
+struct RunResult {
+  std::string output_dir;
+  const RunState& state;
+  const LoopResult& loop;
+  const RunMemory& memory;
+  double load_s = 0.0;          // of model and optimizer
+  double peak_rss_mib = 0.0;
+  double peak_gpu_mib = 0.0;    // 0 on a CPU
+};
+
+// {"output_dir", "global_step", "train_loss", "eval_loss", "tokens_per_s", "first_step_s", "load_s", "peak_rss_mib",
+//  "peak_gpu_mib", "plan_bytes", "measured_bytes", "memory_peak_mib": {component: MiB}, "interrupted"}; a loss that is not
+// known is null.
+std::string result_json(const RunResult& result);
+// "trained 60 steps, loss 1.2345, 812 tokens/s, peak 640 MiB: runs/demo/checkpoint-60"
+std::string result_text(const RunResult& result);
+
+}  // namespace nibble::trainer

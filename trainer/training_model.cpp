@@ -1,0 +1,82 @@
+#include "trainer/training_model.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "io/checkpoint.h"
+#include "io/load_model.h"
+#include "io/optimizer_state.h"
+#include "nn/lora.h"
+#include "trainer/from_config.h"
+#include "trainer/placement.h"
+
+namespace nibble::trainer {
+namespace {
+
+nn::Model load_base(const RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place, const StopRequest& stop) {
+  const MemoryStage stage(place.account, "loading the base", MemoryPart::kBase);
+  io::LoadOptions options;
+  options.dtype = compute_dtype(config);
+  options.quant = quant_config(config);
+  options.device = place.device;
+  options.progress = [&](int64_t, int64_t) {
+    if (stop.requested()) throw Interrupted(fmt::format("{} while loading the base: nothing was trained yet", stop.name()));
+  };
+  return io::load_model(*inputs.source, options);
+}
+
+// A checkpoint's adapter, one to start from, or a new one. Returns its configuration as it will be saved.
+io::AdapterConfig attach(nn::Model& model, const schema::RunConfig& config, const std::optional<ResumePoint>& resumed,
+                         MemoryAccount* account) {
+  const MemoryStage stage(account, "attaching the adapter", MemoryPart::kAdapters);
+  const std::string from = resumed ? resumed->checkpoint.string() : config.adapter_name_or_path;
+  if (from.empty()) {
+    nn::attach_lora(model, lora_config(config), static_cast<uint64_t>(config.seed));
+    return io::adapter_config_of(lora_config(config), config.model_name_or_path);
+  }
+  io::Adapter adapter = io::read_adapter(from, model.config);
+  io::attach_adapter(model, adapter, config.lora_dropout);
+  adapter.config.dropout = config.lora_dropout;
+  adapter.config.base_model_name_or_path = config.model_name_or_path;
+  return adapter.config;
+}
+
+optim::Optimizer make_optimizer(nn::Model& model, const schema::RunConfig& config, const nn::Place& place, const std::filesystem::path& folder) {
+  const MemoryStage stage(place.account, "making the optimizer's state", MemoryPart::kOptimizer);
+  return optim::Optimizer(optimizer_config(config), parameters(model), paged_memory(config, place, folder), place.queue);
+}
+
+}  // namespace
+
+std::vector<optim::ParamRef> parameters(nn::Model& model) {
+  std::vector<optim::ParamRef> params;
+  model.each_lora([&](const std::string& path, nn::Lora& lora) {
+    const auto layer = static_cast<int64_t>(lora.number) / nn::kProjections;
+    params.push_back({path + ".lora_A.weight", lora.a, lora.da, layer});
+    params.push_back({path + ".lora_B.weight", lora.b, lora.db, layer});
+  });
+  return params;
+}
+
+TrainingModel::TrainingModel(const RunInputs& inputs, const schema::RunConfig& config, const std::optional<ResumePoint>& resumed,
+                             const nn::Place& place, const std::filesystem::path& folder, const StopRequest& stop)
+    : model(load_base(inputs, config, place, stop)),
+      adapter(attach(model, config, resumed, place.account)),
+      optimizer(make_optimizer(model, config, place, folder)),
+      pass(model, config.max_length, place),
+      state_share_(place.account, MemoryPart::kOptimizer, place.side()) {
+  const MemoryStage stage(place.account, "reading the optimizer's state");
+  if (resumed) io::load_optimizer(optimizer, resumed->checkpoint / io::kOptimizerFile);
+  report_memory();
+}
+
+void TrainingModel::report_memory() {
+  // Plain memory on a CPU is LibTorch's, and counted as it is taken.
+  if (const optim::PagedArena* arena = paging()) {
+    state_share_.set(arena->counters().resident_bytes);
+  } else if (state_share_.side() == MemorySide::kDevice) {
+    state_share_.set(optimizer.state_bytes());
+  }
+}
+
+}  // namespace nibble::trainer

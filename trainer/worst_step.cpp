@@ -1,0 +1,92 @@
+#include "trainer/worst_step.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include "nn/lora.h"
+
+namespace nibble::trainer {
+namespace {
+
+int64_t sum_of_largest(std::vector<int64_t> values, int64_t count) {
+  const auto n = static_cast<std::ptrdiff_t>(std::min<int64_t>(count, static_cast<int64_t>(values.size())));
+  std::partial_sort(values.begin(), values.begin() + n, values.end(), std::greater<>());
+  return std::accumulate(values.begin(), values.begin() + n, int64_t{0});
+}
+
+int64_t trained_tokens(std::span<const int32_t> labels) {
+  return std::count_if(labels.begin() + 1, labels.end(), [](int32_t label) { return label != data::kIgnoredLabel; });
+}
+
+}  // namespace
+
+WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple) {
+  WorstShape shape;
+  std::vector<int64_t> tokens, documents, labelled;
+  int64_t shortest = 0;
+  for (int64_t r = 0; r < rows.rows(); ++r) {
+    int64_t row_tokens = 0, row_labelled = 0;
+    for (const int64_t d : rows.row(r)) {
+      const auto length = static_cast<int64_t>(rows.ids(d).size());
+      row_tokens += length;
+      row_labelled += trained_tokens(rows.labels(d));
+      shape.longest = std::max(shape.longest, length);
+      shortest = shortest == 0 ? length : std::min(shortest, length);
+    }
+    tokens.push_back(row_tokens);
+    documents.push_back(static_cast<int64_t>(rows.row(r).size()));
+    labelled.push_back(row_labelled);
+  }
+  if (tokens.empty()) return shape;
+  shape.tokens = largest_pass(sum_of_largest(tokens, rows_per_batch), shape.longest, pass_tokens, pass_multiple);
+  // A pass takes documents until it has pass_tokens; filling up adds one of nothing.
+  const int64_t until_full = (pass_tokens - 1) / shortest + 1;
+  shape.documents = std::min(sum_of_largest(documents, rows_per_batch), until_full) + (pass_multiple > 1 ? 1 : 0);
+  shape.labelled = std::min(sum_of_largest(labelled, rows_per_batch), shape.tokens);
+  return shape;
+}
+
+PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size) {
+  // As many documents as fit: the first as long as any, the others of equal length, none longer than it.
+  const int64_t longest = std::clamp<int64_t>(shape.longest, 1, shape.tokens);
+  const int64_t rest = shape.tokens - longest;
+  const int64_t others = rest == 0 ? 0 : std::clamp(shape.documents - 1, (rest + longest - 1) / longest, rest);
+  PassBatch pass;
+  pass.document_starts.push_back(0);
+  const auto add_document = [&](int64_t length) {
+    for (int64_t i = 0; i < length; ++i) pass.positions.push_back(static_cast<int32_t>(i));
+    pass.document_starts.push_back(static_cast<int32_t>(pass.positions.size()));
+  };
+  add_document(longest);
+  for (int64_t i = 0; i < others; ++i) add_document(rest * (i + 1) / others - rest * i / others);
+  int64_t to_label = shape.labelled;
+  for (int64_t t = 0; t < shape.tokens; ++t) {
+    const auto id = static_cast<int32_t>(t * vocab_size / shape.tokens);
+    const bool first = pass.positions[static_cast<size_t>(t)] == 0;  // of a document: never has a loss
+    pass.ids.push_back(id);
+    pass.labels.push_back(first || to_label == 0 ? data::kIgnoredLabel : id);
+    if (pass.labels.back() == id) --to_label;
+  }
+  return pass;
+}
+
+void make_worst_step(nn::Model& model, nn::Pass& pass, optim::Optimizer& optimizer, const nn::PassOptions& options,
+                     const WorstShape& train, const WorstShape& evaluation) {
+  nn::zero_gradients(model);
+  pass.collect();
+  nn::PassOptions training = options;
+  training.dropout = {/*training=*/true, /*seed=*/0, /*micro_step=*/0};  // which mask does not matter
+  pass.forward_backward(worst_pass(train, model.config.vocab_size).view(), training);
+  optimizer.rehearse();
+  if (evaluation.tokens > 0) {
+    nn::PassOptions scoring;
+    scoring.loss_chunk_tokens = options.loss_chunk_tokens;
+    pass.forward_loss(worst_pass(evaluation, model.config.vocab_size).view(), scoring);
+  }
+  pass.collect();  // on a device, this waits for all of it
+  nn::zero_gradients(model);
+}
+
+}  // namespace nibble::trainer
