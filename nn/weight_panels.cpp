@@ -5,7 +5,8 @@
 
 namespace nibble::nn {
 
-WeightPanels::WeightPanels(const Place& place) : place_(place) {}
+WeightPanels::WeightPanels(const Place& place)
+    : place_(place), panels_{Arena(place, MemoryPart::kPanels), Arena(place, MemoryPart::kPanels)} {}
 
 WeightPanels::~WeightPanels() {
   if (!place_.queue) return;
@@ -14,7 +15,6 @@ WeightPanels::~WeightPanels() {
   for (void* event : {queued_, ready_}) {
     if (event != nullptr) runtime.destroy_event(event);
   }
-  for (const Panel& panel : panels_) runtime.release(panel.data);
 }
 
 void WeightPanels::begin(int64_t order) {
@@ -34,27 +34,10 @@ void WeightPanels::set_ahead(bool ahead) {
   ahead_ = ahead;
 }
 
-// A panel grows in a run's first pass only, so that it may wait for whoever reads the old memory.
-void WeightPanels::grow(Panel& panel, int64_t bytes) {
-  if (panel.bytes >= bytes) return;
-  if (!place_.queue) {
-    panel.host = at::empty({bytes}, at::kByte);
-  } else {
-    const gpu::RuntimeTable& runtime = *place_.queue.module->runtime;
-    runtime.synchronize(place_.queue.stream);
-    if (second_stream_ != nullptr) runtime.synchronize(second_stream_);
-    runtime.release(panel.data);
-    panel.data = nullptr;
-    panel.bytes = 0;
-    panel.data = runtime.allocate(bytes);
-  }
-  panel.bytes = bytes;
-}
-
-Tensor WeightPanels::view(Panel& panel, const quant::QuantizedWeight& weight, at::ScalarType dtype) {
-  grow(panel, weight.numel() * static_cast<int64_t>(c10::elementSize(dtype)));
-  void* data = place_.queue ? panel.data : panel.host.data_ptr();
-  return at::for_blob(data, {weight.out, weight.in}).options(place_.options(dtype)).target_device(place_.device).make_tensor();
+// Larger weights than before come in a run's first pass only: then the runtime waits for the readers of the old memory.
+Tensor WeightPanels::panel(int number, const quant::QuantizedWeight& weight, at::ScalarType dtype) {
+  ArenaScope whole(panels_[number]);
+  return panels_[number].take({weight.out, weight.in}, dtype);
 }
 
 // Remembers that `weight` was asked for. Returns which one followed it the last time, or null.
@@ -71,7 +54,7 @@ void WeightPanels::decode_ahead(const quant::QuantizedWeight& weight, at::Scalar
   if (second_stream_ == nullptr) second_stream_ = runtime.create_stream();
   if (queued_ == nullptr) queued_ = runtime.create_event();
   if (ready_ == nullptr) ready_ = runtime.create_event();
-  const Tensor into = view(panels_[current_ ^ 1], weight, dtype);
+  const Tensor into = panel(current_ ^ 1, weight, dtype);
   runtime.record(queued_, place_.queue.stream);
   runtime.wait(second_stream_, queued_);
   quant::dequantize_into(weight, into, {place_.queue.module, second_stream_});
@@ -82,14 +65,14 @@ void WeightPanels::decode_ahead(const quant::QuantizedWeight& weight, at::Scalar
 
 Tensor WeightPanels::decoded(const quant::QuantizedWeight& weight, at::ScalarType dtype) {
   if (!place_.queue) {
-    const Tensor into = view(panels_[0], weight, dtype);
+    const Tensor into = panel(0, weight, dtype);
     quant::dequantize_into(weight, into);
     return into;
   }
   const bool there = coming_ == &weight && coming_dtype_ == dtype;
   settle();  // in either case: what comes next on the main stream may write to that panel
   if (ahead_) current_ ^= 1;
-  const Tensor into = view(panels_[current_], weight, dtype);
+  const Tensor into = panel(current_, weight, dtype);
   if (!there) quant::dequantize_into(weight, into, place_.queue);
   const quant::QuantizedWeight* next = follower(weight);
   if (ahead_ && next != nullptr && (!readable_ || readable_(*next))) decode_ahead(*next, dtype);

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/place.h"
+#include "nn/arena.h"
 #include "quant/layout.h"
 
 namespace nibble::nn {
@@ -49,23 +49,16 @@ class WeightPanels {
   // Decodes ahead, in two panels (the default); or each weight when it is asked for, in one. No effect on the CPU.
   void set_ahead(bool ahead);
 
-  int64_t bytes() const { return panels_[0].bytes + panels_[1].bytes; }
+  int64_t bytes() const { return panels_[0].bytes_reserved() + panels_[1].bytes_reserved(); }
 
  private:
-  // Memory for one decoded weight, as large as the largest so far.
-  struct Panel {
-    void* data = nullptr;  // on a device
-    Tensor host;           // on the CPU
-    int64_t bytes = 0;
-  };
-  Tensor view(Panel& panel, const quant::QuantizedWeight& weight, at::ScalarType dtype);
-  void grow(Panel& panel, int64_t bytes);
+  Tensor panel(int number, const quant::QuantizedWeight& weight, at::ScalarType dtype);
   const quant::QuantizedWeight* follower(const quant::QuantizedWeight& weight);
   void decode_ahead(const quant::QuantizedWeight& weight, at::ScalarType dtype);
 
   Place place_;
   std::function<bool(const quant::QuantizedWeight&)> readable_;
-  Panel panels_[2];
+  Arena panels_[2];                                        // one decoded weight each, as large as the largest so far
   int current_ = 0;                                        // the panel that was handed out last
   bool ahead_ = true;
   void* second_stream_ = nullptr;

@@ -18,6 +18,7 @@ using emulator::LogEntry;
 using emulator::Streams;
 using testing::HasSubstr;
 
+constexpr int64_t kLeastPanel = 16 << 20;          // Arena's smallest block
 constexpr int kMainStream = 1, kSecondStream = 2;  // by creation
 
 // What the device does first while nobody waits: nothing, all that the host has queued on the main stream, or the second one.
@@ -97,7 +98,7 @@ TEST_P(WeightPanelsCuda, GivesTheBitsOfAPlainDecodeWithoutALaunchMore) {
     EXPECT_EQ(launches(kSecondStream), pass == 0 ? 0 : 13);
   }
   expect_right();
-  EXPECT_EQ(panels.bytes(), 2 * 4 * 40 * 32) << "two panels of the largest";
+  EXPECT_EQ(panels.bytes(), 2 * kLeastPanel) << "two panels";
 }
 
 TEST_P(WeightPanelsCuda, DecodesWhenAskedWhereNothingIsKnownOrWanted) {
@@ -109,7 +110,7 @@ TEST_P(WeightPanelsCuda, DecodesWhenAskedWhereNothingIsKnownOrWanted) {
   }
   EXPECT_EQ(launches(kMainStream), 24);
   EXPECT_EQ(emulator::calls("cudaStreamCreateWithFlags"), 1) << "the test's own";
-  EXPECT_EQ(unwanted.bytes(), 4 * 40 * 32);
+  EXPECT_EQ(unwanted.bytes(), kLeastPanel);
   expect_right();
 }
 
@@ -200,7 +201,7 @@ TEST(WeightPanels, AreOneOnTheCpu) {
     EXPECT_TRUE(at::equal(b, quant::dequantize(second, at::kBFloat16)));
     EXPECT_EQ(a.data_ptr(), b.data_ptr());
   }
-  EXPECT_EQ(panels.bytes(), 2 * 16 * 32);
+  EXPECT_EQ(panels.bytes(), kLeastPanel);
 }
 
 }  // namespace
