@@ -165,7 +165,9 @@ TEST_P(Offload, TrainsAsRecomputeLayerDoes) {
   EXPECT_EQ(losses[1], losses[3]);
   ASSERT_EQ(gradients[0].size(), gradients[1].size());
   for (size_t i = 0; i < gradients[0].size(); ++i) EXPECT_TRUE(at::equal(gradients[0][i], gradients[1][i])) << i;
-  if (GetParam() == 8) EXPECT_LT(peaks[1], peaks[0]);
+  if (GetParam() == 8) {
+    EXPECT_LT(peaks[1], peaks[0]);
+  }
 }
 
 }  // namespace

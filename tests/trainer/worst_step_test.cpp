@@ -96,7 +96,9 @@ TEST(WorstPass, HasTheShapeAndIsAPassThatAModelTakes) {
     for (size_t t = 0; t < pass.ids.size(); ++t) {
       EXPECT_TRUE(pass.ids[t] >= 0 && pass.ids[t] < kVocab);
       EXPECT_LT(pass.positions[t], shape.longest);
-      if (pass.positions[t] == 0) EXPECT_EQ(pass.labels[t], data::kIgnoredLabel);
+      if (pass.positions[t] == 0) {
+        EXPECT_EQ(pass.labels[t], data::kIgnoredLabel);
+      }
     }
   }
   EXPECT_EQ(shape_of(worst_pass({64, 30, 5, 40}, kVocab)).documents, 5);
