@@ -87,20 +87,25 @@ State read_state(const SafetensorsShards& shards, const std::string& name, const
   return state;
 }
 
-// A copy of a part that must have this dtype and number of elements.
-Tensor copy_part(const Location& at, DType dtype, int64_t numel) {
+// A part that must have this dtype and number of elements.
+Tensor read_part(const Location& at, DType dtype, int64_t numel, BnbRead read) {
   if (at.entry->dtype != dtype || checked_numel(at.entry->shape) != numel) {
     fail(at, fmt::format("it is {} of shape {}, expected {} of {} elements", dtype_name(at.entry->dtype), shape_text(at.entry->shape),
                          dtype_name(dtype), numel));
   }
-  Tensor copy = at::empty({numel}, dtype == DType::kU8 ? at::kByte : at::kFloat);
-  if (numel > 0) std::memcpy(copy.mutable_data_ptr(), at.file->bytes(*at.entry).data(), static_cast<size_t>(at.entry->bytes));
+  const at::ScalarType type = dtype == DType::kU8 ? at::kByte : at::kFloat;
+  const std::byte* bytes = at.file->bytes(*at.entry).data();
+  if (read == BnbRead::kView && reinterpret_cast<uintptr_t>(bytes) % static_cast<uintptr_t>(dtype_bytes(dtype)) == 0) {
+    return at::from_blob(const_cast<std::byte*>(bytes), {numel}, type);
+  }
+  Tensor copy = at::empty({numel}, type);
+  if (numel > 0) std::memcpy(copy.mutable_data_ptr(), bytes, static_cast<size_t>(at.entry->bytes));
   return copy;
 }
 
 template <size_t N>
 void expect_table(const Location& at, const std::array<float, N>& expected) {
-  const Tensor found = copy_part(at, DType::kF32, N);
+  const Tensor found = read_part(at, DType::kF32, N, BnbRead::kCopy);
   // Bytes: FP4's table has a negative zero.
   if (std::memcmp(found.const_data_ptr<float>(), expected.data(), sizeof expected) != 0) {
     fail(at, "its values are not bitsandbytes' table, so its codes would mean other weights");
@@ -151,14 +156,14 @@ std::vector<int64_t> bnb_shape(const SafetensorsShards& shards, const std::strin
   return {state.out, state.in};
 }
 
-quant::QuantizedWeight read_bnb_weight(const SafetensorsShards& shards, const std::string& stored_name) {
+quant::QuantizedWeight read_bnb_weight(const SafetensorsShards& shards, const std::string& stored_name, BnbRead read) {
   const Location& weight = weight_location(shards, stored_name);
   const State state = read_state(shards, stored_name, weight);
   quant::QuantizedWeight q;
   q.config = state.config;
   q.out = state.out;
   q.in = state.in;
-  q.codes = copy_part(weight, DType::kU8, (q.numel() + 1) / 2);
+  q.codes = read_part(weight, DType::kU8, (q.numel() + 1) / 2, read);
   const Location& codebook = part(shards, stored_name + ".quant_map", weight);
   switch (q.config.type) {
     case QuantType::kNf4: expect_table(codebook, quant::kNf4Codebook); break;
@@ -166,13 +171,13 @@ quant::QuantizedWeight read_bnb_weight(const SafetensorsShards& shards, const st
   }
   const Location& absmax = part(shards, stored_name + ".absmax", weight);
   if (q.config.double_quant) {
-    q.absmax_codes = copy_part(absmax, DType::kU8, q.blocks());
-    q.nested_absmax = copy_part(part(shards, stored_name + ".nested_absmax", weight), DType::kF32,
-                                (q.blocks() + quant::kNestedBlocksize - 1) / quant::kNestedBlocksize);
+    q.absmax_codes = read_part(absmax, DType::kU8, q.blocks(), read);
+    q.nested_absmax = read_part(part(shards, stored_name + ".nested_absmax", weight), DType::kF32,
+                                (q.blocks() + quant::kNestedBlocksize - 1) / quant::kNestedBlocksize, read);
     expect_table(part(shards, stored_name + ".nested_quant_map", weight), quant::kDynamicMapSigned);
     q.nested_offset = state.nested_offset;
   } else {
-    q.absmax = copy_part(absmax, DType::kF32, q.blocks());
+    q.absmax = read_part(absmax, DType::kF32, q.blocks(), read);
   }
   try {
     quant::validate(q);

@@ -30,9 +30,14 @@ bool is_bnb_weight(const SafetensorsShards& shards, const std::string& stored_na
 // The weight's [Out, In]. THROWS FormatError
 std::vector<int64_t> bnb_shape(const SafetensorsShards& shards, const std::string& stored_name);
 
-// Copies the weight out of the files. Every size is checked against the shape, the tables against our own.
-// THROWS FormatError naming the tensor.
-quant::QuantizedWeight read_bnb_weight(const SafetensorsShards& shards, const std::string& stored_name);
+enum class BnbRead : uint8_t {
+  kCopy,
+  kView  // parts are views of the files, which must not be written to and live as long as `shards`; copies where the file
+         // does not align them
+};
+
+// The weight. Every size is checked against the shape, the tables against our own. THROWS FormatError naming the tensor.
+quant::QuantizedWeight read_bnb_weight(const SafetensorsShards& shards, const std::string& stored_name, BnbRead read = BnbRead::kCopy);
 
 // Lets the pages of a weight and its parts go.
 void drop_bnb_weight(const SafetensorsShards& shards, const std::string& stored_name);

@@ -101,7 +101,15 @@ Tensor HfSource::read(const std::string& name) const {
 }
 
 bool HfSource::is_packed(const std::string& name) const { return is_bnb_weight(shards_, stored(name)); }
-quant::QuantizedWeight HfSource::read_packed(const std::string& name) const { return read_bnb_weight(shards_, stored(name)); }
+quant::QuantizedWeight HfSource::read_packed(const std::string& name) const { return read_bnb_weight(shards_, stored(name), BnbRead::kCopy); }
+quant::QuantizedWeight HfSource::view_packed(const std::string& name) const { return read_bnb_weight(shards_, stored(name), BnbRead::kView); }
+
+bool HfSource::holds(const void* address) const {
+  const auto* p = static_cast<const std::byte*>(address);
+  return std::any_of(shards_.files().begin(), shards_.files().end(), [p](const SafetensorsFile& file) {
+    return p >= file.all_bytes().data() && p < file.all_bytes().data() + file.all_bytes().size();
+  });
+}
 
 void HfSource::drop(const std::string& name) const {
   if (is_packed(name)) {

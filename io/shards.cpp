@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 SafetensorsShards::SafetensorsShards(const fs::path& folder) {
   std::error_code error;
-  const fs::path single = folder / kSingleShardName, index = folder / kShardIndexName;
+  const fs::path single = fs::is_regular_file(folder, error) ? folder : folder / kSingleShardName, index = folder / kShardIndexName;
   if (fs::exists(single, error)) {
     files_.emplace_back(single);
     for (const SafetensorsEntry& entry : files_.back().entries()) {

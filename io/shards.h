@@ -27,6 +27,7 @@ class SafetensorsShards {
   // published ones count tied or converted tensors differently, and each file is checked against its own header.
   // THROWS IoError; FormatError for a damaged file, a shard that is missing or outside the folder, a tensor that is not
   // in its shard; ConfigError where the folder holds no safetensors at all.
+  // A path of one safetensors file stands for a folder with that file alone.
   explicit SafetensorsShards(const std::filesystem::path& folder);
   SafetensorsShards(const SafetensorsShards&) = delete;
 

@@ -40,6 +40,12 @@ class WeightSource {
   // Whether the file holds the weight in bitsandbytes' 4 bits; and that weight. THROWS FormatError
   virtual bool is_packed(const std::string& name) const = 0;
   virtual quant::QuantizedWeight read_packed(const std::string& name) const = 0;
+  // As read_packed, but views of the file where they can be: not to be written to, and alive as long as the source.
+  virtual quant::QuantizedWeight view_packed(const std::string& name) const { return read_packed(name); }
+  // Whether all values are known to be finite, so that nobody needs to look.
+  virtual bool verified() const { return false; }
+  // Whether an address is in a mapped file of the source's, so that what lies there is a view.
+  virtual bool holds(const void*) const { return false; }
 
   // Lets the pages of a weight leave the process's resident memory. Views of it stay valid.
   virtual void drop(const std::string& name) const = 0;

@@ -60,6 +60,7 @@ DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& lab
   DeviceBatch out;
   out.documents.longest = longest_document(batch.document_starts);
   out.documents.flash = flash_;
+  out.host_ids = batch.ids;
   if (!place_.queue) {
     out.ids = view(batch.ids);
     out.positions = view(batch.positions);

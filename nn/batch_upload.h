@@ -12,6 +12,7 @@ namespace nibble::nn {
 
 struct DeviceBatch {
   Tensor ids;               // [T] int32
+  std::span<const int32_t> host_ids;  // [T] the caller's own
   Tensor positions;         // [T] int32
   DeviceDocuments documents;
   Tensor rows, targets;     // [N] int32: LabelledRows

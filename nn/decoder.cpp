@@ -14,7 +14,7 @@
 namespace nibble::nn {
 
 Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
-    : model_(model), rope_(make_rope_table(model.config, capacity)), ws_(place), upload_(place), capacity_(capacity) {
+    : model_(model), rope_(make_rope_table(model.config, capacity)), ws_(place), upload_(place), host_embedding_(place), capacity_(capacity) {
   const ModelConfig& c = model.config;
   const auto options = place.options(model.dtype);
   rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
@@ -50,7 +50,11 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   const LayerContext context{model_.config, rope_, batch.positions, document, {}, batch.documents};
   const gpu::Queue& queue = ws_.place.queue;
   Tensor x = ws_.saved.take({tokens, model_.config.hidden_size}, model_.dtype);
-  embed(model_.embedding, batch.ids, x, queue);
+  if (model_.embedding_on_host) {
+    host_embedding_.gather(model_.embedding, ids, x);
+  } else {
+    embed(model_.embedding, batch.ids, x, queue);
+  }
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);

@@ -29,6 +29,7 @@ class Decoder {
   RopeTable rope_;
   Workspace ws_;
   BatchUpload upload_;
+  HostEmbedding host_embedding_;
   std::vector<KvCache> caches_;  // [L]
   int64_t capacity_;
   int64_t length_ = 0;

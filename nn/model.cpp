@@ -83,7 +83,8 @@ void Model::each_lora(const std::function<void(const std::string&, const Lora&)>
 }
 
 Pass::Pass(Model& model, int64_t max_positions, const Place& place)
-    : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), offload_(place), upload_(std::make_unique<BatchUpload>(place)) {
+    : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), offload_(place), host_embedding_(place),
+      upload_(std::make_unique<BatchUpload>(place)) {
   ws_.saved.set_part(MemoryPart::kSavedActivations);
   if (!place.queue) return;
   rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
@@ -93,7 +94,11 @@ Pass::Pass(Model& model, int64_t max_positions, const Place& place)
 Pass::~Pass() = default;
 
 Tensor Pass::embed(const DeviceBatch& batch, const Tensor& x) {
-  nn::embed(model_.embedding, batch.ids, x, ws_.place.queue);
+  if (model_.embedding_on_host) {
+    host_embedding_.gather(model_.embedding, batch.host_ids, x);
+  } else {
+    nn::embed(model_.embedding, batch.ids, x, ws_.place.queue);
+  }
   return x;
 }
 

@@ -9,6 +9,7 @@
 
 #include "nn/activation_offload.h"
 #include "nn/base_feed.h"
+#include "nn/host_embedding.h"
 #include "nn/linear.h"
 #include "nn/model_config.h"
 #include "nn/recompute.h"
@@ -114,6 +115,7 @@ class Pass {
   RopeTable rope_;
   Workspace ws_;
   ActivationOffload offload_;
+  HostEmbedding host_embedding_;
   std::unique_ptr<BatchUpload> upload_;
   Tensor device_nll_;   // [1] fp64, with a queue: the losses of all calls since the last collect()
   LossSum collected_;
