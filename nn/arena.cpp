@@ -40,6 +40,10 @@ Arena::Block Arena::make_block(int64_t size) const {
   return {{data, [](std::byte* p) { std::free(p); }}, size, std::move(share)};
 }
 
+void Arena::reserve(int64_t bytes) {
+  if (blocks_.empty() && bytes > 0) blocks_.push_back(make_block(round_up(bytes, kPage)));
+}
+
 Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t bytes = static_cast<int64_t>(at::elementSize(dtype));
   for (int64_t n : sizes) bytes *= n;

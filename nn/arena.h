@@ -26,6 +26,10 @@ class Arena {
   // An uninitialized contiguous tensor that lives until the mark below it is released. THROWS AllocationFailed, CudaError
   Tensor take(at::IntArrayRef sizes, at::ScalarType dtype);
 
+  // Makes the first block as large as the whole use will be, where that is known: nothing is then lost at the ends of blocks.
+  // No effect where there are blocks already. THROWS as take
+  void reserve(int64_t bytes);
+
   Mark mark() const { return top_; }
   void release(const Mark& mark);
 

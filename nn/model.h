@@ -96,6 +96,13 @@ class Pass {
   // SHAPES -> L + 2 tensors [T, C]: the embedding, each layer's output, the final norm's output.
   std::vector<Tensor> forward_hidden_states(const TokenBatch& batch);
 
+  // Makes room for passes that keep so many bytes for backward and have so many of temporaries (nn/arena.h). Before the first
+  // pass. THROWS AllocationFailed, CudaError
+  void reserve(int64_t saved_bytes, int64_t scratch_bytes) {
+    ws_.saved.reserve(saved_bytes);
+    ws_.scratch.reserve(scratch_bytes);
+  }
+
   const Place& place() const { return ws_.place; }
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
