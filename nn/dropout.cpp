@@ -21,14 +21,14 @@ void dropout_range(const Scalar* x, Scalar* y, int64_t begin, int64_t end, float
   }
 }
 
+void dropout_queued(const Tensor& x, const Tensor& y, float p, const RngKey& key, bool accumulate, const gpu::Queue& queue) {
+  queue.module->nn->dropout({x.data_ptr(), y.data_ptr(), x.numel(), p, key, accumulate, x.scalar_type() == at::kBFloat16}, queue.stream);
+}
+
 }  // namespace
 
 void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue) {
-  if (queue) {
-    queue.module->nn->dropout({x.data_ptr(), y.data_ptr(), x.numel(), p, key, /*accumulate=*/false,
-                               x.scalar_type() == at::kBFloat16}, queue.stream);
-    return;
-  }
+  if (queue) return dropout_queued(x, y, p, key, /*accumulate=*/false, queue);
   constexpr int64_t kGrain = 1 << 14;
   at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
     if (x.scalar_type() == at::kFloat) {
@@ -37,6 +37,12 @@ void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const
       dropout_range(x.const_data_ptr<at::BFloat16>(), y.mutable_data_ptr<at::BFloat16>(), begin, end, p, key);
     }
   });
+}
+
+void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue) {
+  if (queue) return dropout_queued(x, y, p, key, /*accumulate=*/true, queue);
+  dropout(x, x, p, key);
+  y.add_(x);
 }
 
 }  // namespace nibble::nn

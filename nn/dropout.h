@@ -17,4 +17,7 @@ inline RngKey dropout_key(uint64_t seed, uint64_t micro_step, uint64_t adapter) 
 // With a queue, the tensors are its device's.
 void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {});
 
+// y += dropout(x), the dropped values rounded to the dtype before they are added. x's values are not kept. SHAPES as dropout.
+void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {});
+
 }  // namespace nibble::nn

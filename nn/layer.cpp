@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "nn/elementwise.h"
 #include "nn/rms_norm.h"
 #include "nn/swiglu.h"
 
@@ -34,17 +35,11 @@ class LayerPass {
     project(s, layer_.v, Projection::kV, s.x_normed, s.v.view({tokens(s), config_.kv_width()}), arena);
     rope_in_place(s.q, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
     rope_in_place(s.k, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
-    if (s.q.is_cuda()) return attend_on_gpu(s);
+    if (s.q.is_cuda()) return attend_on_gpu(s, cache);
     s.attended = arena.take({tokens(s), config_.q_width()}, s.x.scalar_type());
     s.lse = arena.take({config_.num_attention_heads, tokens(s)}, at::kFloat);
     const AttentionShape shape = attention_shape(layer_, config_);
-    const int64_t past = cache == nullptr ? 0 : cache->length;
-    if (cache != nullptr) {
-      cache->k.narrow(0, past, tokens(s)).copy_(s.k);
-      cache->v.narrow(0, past, tokens(s)).copy_(s.v);
-      cache->length += tokens(s);
-    }
-    if (past == 0) {
+    if (append(s, cache) == 0) {
       attention_forward(s.q, s.k, s.v, context_.document_starts, shape, as_heads(s.attended), s.lse);
     } else {
       attention_decode(s.q, cache->k.narrow(0, 0, cache->length), cache->v.narrow(0, 0, cache->length), shape,
@@ -52,8 +47,24 @@ class LayerPass {
     }
   }
 
-  void attend_on_gpu(LayerSaved& s) {
-    AttentionOutput got = attention_forward_gpu(s.q, s.k, s.v, context_.device_documents, attention_shape(layer_, config_));
+  // Adds the tokens' keys and values to the cache, if there is one. Returns how many tokens it held before.
+  int64_t append(const LayerSaved& s, KvCache* cache) const {
+    if (cache == nullptr) return 0;
+    const int64_t past = cache->length;
+    cache->k.narrow(0, past, tokens(s)).copy_(s.k);
+    cache->v.narrow(0, past, tokens(s)).copy_(s.v);
+    cache->length += tokens(s);
+    return past;
+  }
+
+  void attend_on_gpu(LayerSaved& s, KvCache* cache) {
+    const AttentionShape shape = attention_shape(layer_, config_);
+    if (append(s, cache) > 0) {
+      s.attended = attention_decode_gpu(s.q, cache->k.narrow(0, 0, cache->length), cache->v.narrow(0, 0, cache->length),
+                                        context_.device_documents, shape).view({tokens(s), config_.q_width()});
+      return;
+    }
+    AttentionOutput got = attention_forward_gpu(s.q, s.k, s.v, context_.device_documents, shape);
     s.attended = got.out.view({tokens(s), config_.q_width()});
     s.lse = got.lse;
   }
@@ -85,7 +96,7 @@ class LayerPass {
     const Tensor act = ws_.scratch.take(s.gate.sizes(), s.x.scalar_type());
     swiglu(s.gate, s.up, act, ws_.place.queue);
     project(s, layer_.down, Projection::kDown, act, y, arena);
-    y.add_(s.mid);
+    add_scaled(y, s.mid, 1.0f, ws_.place.queue);
   }
 
   Tensor as_heads(const Tensor& t) const { return t.view({t.size(0), -1, config_.head_dim}); }

@@ -1,7 +1,7 @@
 #include "nn/linear.h"
 
 #include "nn/dropout.h"
-#include "quant/blockwise.h"
+#include "nn/elementwise.h"
 #include "tensor/shape.h"
 
 namespace nibble::nn {
@@ -18,14 +18,7 @@ Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& co
 }  // namespace
 
 Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspace& ws) {
-  if (!weight.quantized()) return weight.dense;
-  const int64_t numel = weight.packed.numel();
-  if (!ws.weight_buffer.defined() || ws.weight_buffer.numel() < numel || ws.weight_buffer.scalar_type() != dtype) {
-    ws.weight_buffer = at::empty({numel}, ws.place.options(dtype));
-  }
-  Tensor decoded = ws.weight_buffer.narrow(0, 0, numel).view({weight.packed.out, weight.packed.in});
-  quant::dequantize_into(weight.packed, decoded, ws.place.queue);
-  return decoded;
+  return weight.quantized() ? ws.panels.decoded(weight.packed, dtype) : weight.dense;
 }
 
 Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, const DropoutContext& dropout, Workspace& ws,
@@ -73,13 +66,12 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   ArenaScope scope(ws.scratch);
   Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
   at::mm_out(db, dy.t(), h);
-  lora.db.add_(db, lora.scale);
+  add_scaled(lora.db, db, lora.scale, ws.place.queue);
   if (!grad.defined()) return dh;
   if (context.training && lora.dropout > 0.0f) {
     Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
     at::mm_out(dropped, dh, lora.a);
-    dropout(dropped, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
-    grad.add_(dropped);
+    add_dropout(dropped, grad, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
   } else {
     at::addmm_out(grad, grad, dh, lora.a);
   }
@@ -92,7 +84,7 @@ void linear_backward_a(Linear& linear, const Tensor& x, const Tensor& dh, const 
   ArenaScope scope(ws.scratch);
   Tensor da = ws.scratch.take(lora.a.sizes(), dh.scalar_type());
   at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws));
-  lora.da.add_(da);
+  add_scaled(lora.da, da, 1.0f, ws.place.queue);
 }
 
 void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,

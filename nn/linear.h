@@ -6,6 +6,7 @@
 
 #include "core/rng.h"
 #include "nn/arena.h"
+#include "nn/weight_panels.h"
 #include "quant/layout.h"
 #include "tensor/torch.h"
 
@@ -44,12 +45,12 @@ struct Linear {
 
 // What a pass over the model needs besides the weights. One object lives for a whole run.
 struct Workspace {
-  explicit Workspace(const Place& where = {}) : place(where), saved(where), scratch(where) {}
+  explicit Workspace(const Place& where = {}) : place(where), saved(where), scratch(where), panels(where) {}
 
   Place place;
   Arena saved;           // what forward keeps for backward, in stack order of the layers
   Arena scratch;         // temporaries of one layer
-  Tensor weight_buffer;  // one decoded weight, as large as the largest; grows on first use
+  WeightPanels panels;   // decoded weights
 };
 
 // Dropout of one micro-batch: off in evaluation. `micro_step` counts micro-batches from the start of training.
@@ -59,7 +60,7 @@ struct DropoutContext {
   uint64_t micro_step = 0;
 };
 
-// The weight in the compute dtype: the dense one itself, or the packed one decoded into ws.weight_buffer, valid until
+// The weight in the compute dtype: the dense one itself, or the packed one decoded into one of ws.panels, valid until
 // the next call. SHAPES -> [Out, In].
 Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspace& ws);
 

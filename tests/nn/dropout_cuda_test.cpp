@@ -3,6 +3,7 @@
 
 #include "nn/dropout.h"
 #include "nn/dropout_math.h"
+#include "tests/emulator/device_tensor.h"
 #include "tests/nn/device_tensor.h"
 #include "tests/support/tiny_model.h"
 
@@ -56,6 +57,17 @@ TEST_F(DropoutCuda, AccumulatesAsDropoutThenAdd) {
     dropout(x, dropped, 0.25f, launch.key);
     EXPECT_TRUE(at::equal(d_y.read(), y + dropped));
     EXPECT_TRUE(at::equal(d_x.read(), x));
+  }
+}
+
+TEST_F(DropoutCuda, AddsOfTensorsAreTheCpus) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Tensor x = test::random_tensor({5, 77}, 1).to(dtype), y = test::random_tensor({5, 77}, 2).to(dtype);
+    const Tensor there = test::to_device(y), expected = y.clone();
+    const RngKey key = dropout_key(1, 2, 3);
+    add_dropout(test::to_device(x), there, 0.3f, key, {test::emulated_module(), nullptr});
+    add_dropout(x.clone(), expected, 0.3f, key);
+    EXPECT_TRUE(at::equal(there, expected));
   }
 }
 

@@ -1,8 +1,11 @@
 // Units: nn/elementwise_cuda, nn/elementwise_launch. Sums and scaling by kernels, against LibTorch on the CPU.
+#include "nn/elementwise.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "tests/emulator/device_tensor.h"
 #include "tests/nn/device_tensor.h"
 #include "tests/support/tiny_model.h"
 
@@ -74,6 +77,21 @@ TEST_F(ElementwiseCuda, ScalesInTheDtype) {
       EXPECT_TRUE(at::equal(d_x.read(), (x.to(at::kFloat) * 1.7f).to(dtype)));
     }
   }
+}
+
+TEST_F(ElementwiseCuda, AddScaledOfTensorsIsFusedThereAndLibTorchsHere) {
+  const gpu::Queue queue{test::emulated_module(), nullptr};
+  for (const auto& [y_dtype, x_dtype] : {std::pair(at::kFloat, at::kBFloat16), std::pair(at::kFloat, at::kFloat), std::pair(at::kBFloat16, at::kBFloat16)}) {
+    const Tensor y = test::random_tensor({8, 304}, 1).to(y_dtype), x = test::random_tensor({8, 304}, 2).to(x_dtype);
+    const Tensor there = test::to_device(y), here = y.clone();
+    add_scaled(there, test::to_device(x), 0.7f, queue);
+    EXPECT_TRUE(at::equal(there, fused(y, x, 0.7f)));
+    add_scaled(here, x, 0.7f);
+    EXPECT_TRUE(at::equal(here, at::add(y, x, 0.7)));
+  }
+  EXPECT_THROW(add_scaled(at::zeros({4}, at::kBFloat16), at::zeros({4}), 1.0f, queue), std::logic_error);
+  EXPECT_THROW(add_scaled(at::zeros({4}), at::zeros({5}), 1.0f, queue), std::logic_error);
+  EXPECT_THROW(add_scaled(at::zeros({4, 4}).t(), at::zeros({4, 4}), 1.0f, queue), std::logic_error);
 }
 
 TEST(ElementwiseGeometry, TheSecondPartsBlocksFollowTheFirsts) {
