@@ -81,7 +81,7 @@ Artifact resolve_artifact(const std::string& src, const std::vector<std::string>
   return artifact;
 }
 
-OpenedModel open_artifact(const Artifact& artifact) {
+OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place) {
   const schema::RunConfig& config = artifact.config;
   auto source = io::open_weight_source(config.model_name_or_path);
   data::Tokenizer tokenizer = open_tokenizer(*source);
@@ -89,6 +89,7 @@ OpenedModel open_artifact(const Artifact& artifact) {
   io::LoadOptions options;
   options.dtype = compute_dtype(config);
   options.quant = quant_config(config);
+  options.device = place.device;
   opened.model = io::load_model(*opened.source, options);
   if (artifact.adapter) {
     const io::Adapter adapter = io::read_adapter(*artifact.adapter, opened.model.config);

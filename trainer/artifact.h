@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "io/adapter.h"
 #include "io/weight_source.h"
+#include "nn/place.h"
 #include "schema/load.h"
 
 namespace nibble::trainer {
@@ -32,7 +33,7 @@ struct OpenedModel {
   std::optional<io::AdapterConfig> adapter;
 };
 
-// Loads the base as the configuration says, and the adapter.
-OpenedModel open_artifact(const Artifact& artifact);
+// Loads the base as the configuration says, and the adapter, to `place`.
+OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place = {});
 
 }  // namespace nibble::trainer

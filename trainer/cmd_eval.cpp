@@ -14,6 +14,7 @@
 #include "trainer/command.h"
 #include "trainer/evaluate.h"
 #include "trainer/from_config.h"
+#include "trainer/placement.h"
 #include "trainer/stop_request.h"
 
 namespace nibble::trainer {
@@ -36,9 +37,10 @@ std::vector<int32_t> text_ids(const data::Tokenizer& tokenizer, const Options& o
 int run(const Options& options, const CommonOptions& common) {
   const Artifact artifact = resolve_artifact(options.src, common.set);
   const schema::RunConfig& config = artifact.config;
-  OpenedModel opened = open_artifact(artifact);
+  const nn::Place place = choose_place(config, [](const std::string& text) { std::cerr << text << "\n"; });
+  OpenedModel opened = open_artifact(artifact, place);
   const int64_t window = std::min(config.max_length, opened.model.config.max_position_embeddings);
-  nn::Pass pass(opened.model, window);
+  nn::Pass pass(opened.model, window, place);
   const StopRequest stop;
   const auto check = [&] {
     if (stop.requested()) throw Interrupted(fmt::format("{} while evaluating; nothing was changed", stop.name()));

@@ -14,6 +14,7 @@
 #include "trainer/artifact.h"
 #include "trainer/command.h"
 #include "trainer/generate_text.h"
+#include "trainer/placement.h"
 #include "trainer/stop_request.h"
 
 namespace nibble::trainer {
@@ -40,12 +41,14 @@ std::string as_chat(const std::string& prompt, const data::Tokenizer& tokenizer,
 int run(Options& options, const CommonOptions& common) {
   if (options.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   const Artifact artifact = resolve_artifact(options.src, common.set);
-  OpenedModel opened = open_artifact(artifact);
+  const nn::Place place = choose_place(artifact.config, [](const std::string& text) { std::cerr << text << "\n"; });
+  OpenedModel opened = open_artifact(artifact, place);
   const data::Tokenizer& tokenizer = opened.tokenizer;
   std::string prompt = options.chat ? as_chat(options.prompt, tokenizer, artifact.config.chat_template_path) : options.prompt;
   const std::vector<int32_t> prompt_ids = tokenizer.encode(prompt, /*add_special_tokens=*/!options.chat);
   GenerateOptions generate = options.generate;
   generate.seed = static_cast<uint64_t>(options.seed);
+  generate.place = place;
   generate.stop_ids = opened.model.config.eos_token_ids;
   if (tokenizer.eos_id() >= 0) generate.stop_ids.push_back(tokenizer.eos_id());
 

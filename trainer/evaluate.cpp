@@ -52,10 +52,11 @@ Score score_rows(nn::Pass& pass, const data::Dataset& rows, int64_t rows_per_bat
   pass.collect();
   nn::PassOptions options;
   options.loss_chunk_tokens = loss_chunk_tokens;
+  const PassSize size = pass_size(pass.place());
   data::BatchStream batches(rows, rows_per_batch, /*seed=*/0, /*shuffle=*/false);
   for (int64_t i = batches.batches_per_epoch(); i > 0; --i) {
     const data::Batch batch = batches.next();
-    for (const PassBatch& part : passes_of(batch, kCpuPassTokens, kCpuPassMultiple)) {
+    for (const PassBatch& part : passes_of(batch, size.tokens, size.multiple)) {
       pass.forward_loss(part.view(), options);
       add(score, pass.collect());
       if (each) each();

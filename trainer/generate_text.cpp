@@ -33,7 +33,7 @@ Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt,
   const int64_t limit = std::min(options.max_new_tokens, room);
   Generated out;
   auto start = Clock::now();
-  nn::Decoder decoder(model, prompt_tokens + limit);
+  nn::Decoder decoder(model, prompt_tokens + limit, options.place);
   Tensor logits = decoder.feed(prompt);
   out.prompt_seconds = seconds_since(start);
   start = Clock::now();

@@ -1,5 +1,6 @@
 #include "trainer/placement.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -15,12 +16,19 @@ constexpr int64_t kMib = 1 << 20;
 
 }  // namespace
 
+void* adopt_torch_stream(at::Device device) {
+  const c10::impl::VirtualGuardImpl torch(device.type());
+  const c10::Stream stream = torch.getStreamFromGlobalPool(device);
+  torch.exchangeStream(stream);
+  return stream.native_handle();
+}
+
 nn::Place choose_place(const schema::RunConfig& config, const std::function<void(const std::string&)>& say) {
   if (config.device == DeviceChoice::kCpu) return {};
   const gpu::ModuleStatus status = gpu::module_status();
   if (config.device == DeviceChoice::kAuto) {
     // CUDA training has passed its tests on an emulated device only: nobody gets it without asking.
-    if (status.usable()) say(fmt::format("training on the CPU; device: cuda would use {}", status.text));
+    if (status.usable()) say(fmt::format("using the CPU; device: cuda would use {}", status.text));
     return {};
   }
   if (!status.usable()) throw ConfigError(fmt::format("device: cuda, but {}; or set device: cpu", status.text));
@@ -28,8 +36,12 @@ nn::Place choose_place(const schema::RunConfig& config, const std::function<void
     throw ConfigError(fmt::format("device: cuda, but LibTorch's CUDA library does not load: {}; install the whole torch "
                                   "wheel with its CUDA libraries, or set device: cpu", dlerror()));
   }
-  say(fmt::format("training on {}", status.text));
-  return {at::Device(at::kCUDA, 0), {status.table, nullptr}};
+  say(fmt::format("using {}", status.text));
+  const at::Device device(at::kCUDA, 0);
+  nn::Place place;
+  place.device = device;
+  place.queue = {status.table, adopt_torch_stream(device)};
+  return place;
 }
 
 std::unique_ptr<optim::PagedArena> paged_memory(const schema::RunConfig& config, const nn::Place& place,

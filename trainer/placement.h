@@ -12,7 +12,13 @@
 
 namespace nibble::trainer {
 
-// device: cuda opens the CUDA module and LibTorch's CUDA library. THROWS ConfigError saying why there is no GPU to use.
+// Makes one of LibTorch's pooled streams of `device` the one that this thread's operators are queued on, and returns it as the
+// device's own handle (a cudaStream_t), for our kernels. Work can be recorded on it as a graph, which the default stream, where
+// LibTorch starts, does not allow. REQUIRES LibTorch's library for the device to be loaded.
+void* adopt_torch_stream(at::Device device);
+
+// device: cuda opens the CUDA module and LibTorch's CUDA library; from then on LibTorch's work in
+// this thread and ours share one stream. THROWS ConfigError saying why there is no GPU to use.
 nn::Place choose_place(const schema::RunConfig& config, const std::function<void(const std::string&)>& say);
 
 // Memory for a paged optimizer's state, its file, if it needs one, in `folder`; null for the others.

@@ -1,6 +1,7 @@
 #include "trainer/token_batch.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace nibble::trainer {
 
@@ -26,6 +27,10 @@ void fill_up(PassBatch& pass, int64_t multiple) {
 }
 
 }  // namespace
+
+PassSize pass_size(const nn::Place& place) {
+  return place.queue ? PassSize{std::numeric_limits<int32_t>::max(), 1} : PassSize{};
+}
 
 std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple) {
   std::vector<PassBatch> passes;

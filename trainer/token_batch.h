@@ -21,6 +21,16 @@ inline constexpr int64_t kCpuPassTokens = 512;
 // any length memory would grow for hundreds of steps. So a pass is filled up to a multiple of this.
 inline constexpr int64_t kCpuPassMultiple = 64;
 
+// How a batch is cut into passes.
+struct PassSize {
+  int64_t tokens = kCpuPassTokens;      // at least, where there are so many
+  int64_t multiple = kCpuPassMultiple;  // filled up to
+};
+
+// What suits the place: on a device a batch is one pass, as it is. A larger one computes no slower there, and its launches cost
+// the same.
+PassSize pass_size(const nn::Place& place);
+
 // Some of a batch's documents, which go through the model together, and after them a document of nothing that fills the
 // pass up: without labels, so that it adds nothing to loss and gradients.
 struct PassBatch {

@@ -1,5 +1,6 @@
 #include "trainer/placement.h"
 
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,6 +39,29 @@ TEST(Placement, SaysWhyThereIsNoCuda) {
     EXPECT_THAT(error.what(), testing::HasSubstr("device: cuda, but no NVIDIA driver"));
     EXPECT_THAT(error.what(), testing::HasSubstr("device: cpu"));
   }
+}
+
+// A device type of LibTorch's that no library serves, with streams that are numbers.
+class NumberedStreams final : public c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
+ public:
+  c10::Stream getStreamFromGlobalPool(c10::Device device, bool) const override { return numbered(device, 7); }
+  c10::Stream exchangeStream(c10::Stream stream) const noexcept override {
+    const c10::Stream before = numbered(stream.device(), current);
+    current = stream.id();
+    return before;
+  }
+  void* getStreamNativeHandle(const c10::Stream stream) const override { return reinterpret_cast<void*>(16 * stream.id()); }
+
+  static inline c10::StreamId current = 0;
+
+ private:
+  static c10::Stream numbered(c10::Device device, c10::StreamId id) { return c10::Stream(c10::Stream::UNSAFE, device, id); }
+};
+C10_REGISTER_GUARD_IMPL(PrivateUse1, NumberedStreams)
+
+TEST(TorchStream, IsOneThatLibTorchAndOurKernelsShare) {
+  EXPECT_EQ(adopt_torch_stream(at::Device(at::kPrivateUse1, 0)), reinterpret_cast<void*>(16 * 7));
+  EXPECT_EQ(NumberedStreams::current, 7);
 }
 
 TEST(PagedMemory, IsForPagedOptimizersAndKeepsToItsBudget) {

@@ -109,5 +109,16 @@ TEST(LargestPass, IsReachedAndNotExceeded) {
   EXPECT_EQ(largest_pass(300, 300, 512, 1), 300);
 }
 
+TEST(PassSize, IsTheWholeBatchAsItIsOnADevice) {
+  const data::Batch batch = batch_of({300, 300, 300});
+  const PassSize here = pass_size({});
+  EXPECT_EQ(sizes(passes_of(batch, here.tokens, here.multiple)), (std::vector<size_t>{640, 320}));
+  const gpu::ModuleTable module{};
+  nn::Place device;
+  device.queue = {&module, nullptr};
+  const PassSize there = pass_size(device);
+  EXPECT_EQ(sizes(passes_of(batch, there.tokens, there.multiple)), (std::vector<size_t>{900}));
+}
+
 }  // namespace
 }  // namespace nibble::trainer
