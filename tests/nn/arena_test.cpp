@@ -49,5 +49,49 @@ TEST(Arena, EmptyTensorsAreFine) {
   EXPECT_EQ(arena.take({0, 8}, at::kFloat).numel(), 0);
 }
 
+// On a CPU what was touched counts, in whole pages of 2 MiB: untouched memory takes none.
+TEST(Arena, TellsTheAccountWhatItHolds) {
+  MemoryAccount account;
+  Place place;
+  place.account = &account;
+  {
+    Arena arena(place, MemoryPart::kSavedActivations);
+    const auto held = [&](MemoryPart part) { return account.in_use(part, MemorySide::kHost) >> 20; };
+    arena.take({1}, at::kByte);
+    EXPECT_EQ(held(MemoryPart::kSavedActivations), 2);
+    {
+      const ArenaScope scope(arena);
+      arena.take({5 << 20}, at::kByte);
+      EXPECT_EQ(held(MemoryPart::kSavedActivations), 6);
+      const ArenaPart logits(arena, MemoryPart::kLogits);
+      arena.take({1 << 20}, at::kByte);  // still in the first block: it stays what it is
+      EXPECT_EQ(held(MemoryPart::kLogits), 0);
+      arena.take({20 << 20}, at::kByte);
+      EXPECT_EQ(held(MemoryPart::kLogits), 20);
+    }
+    EXPECT_EQ(held(MemoryPart::kSavedActivations) + held(MemoryPart::kLogits), account.total(MemorySide::kHost) >> 20);
+    EXPECT_GE(account.total(MemorySide::kHost) >> 20, 26);  // an arena keeps its blocks
+  }
+  EXPECT_EQ(account.total(MemorySide::kHost), 0);
+}
+
+TEST(Arena, SaysWhatAnAllocationThatFailedWasFor) {
+  MemoryAccount account;
+  Place place;
+  place.account = &account;
+  Arena arena(place, MemoryPart::kSavedActivations);
+  const ArenaPart part(arena, MemoryPart::kLogits);
+  try {
+    arena.take({int64_t{1} << 50}, at::kByte);
+    FAIL() << "a petabyte was given";
+  } catch (const AllocationFailed& error) {
+    EXPECT_EQ(error.part, MemoryPart::kLogits);
+    EXPECT_EQ(error.side, MemorySide::kHost);
+    EXPECT_EQ(error.bytes, int64_t{1} << 50);
+  }
+  EXPECT_EQ(account.total(MemorySide::kHost), 0);
+  EXPECT_EQ(arena.take({8}, at::kByte).numel(), 8);  // it goes on
+}
+
 }  // namespace
 }  // namespace nibble::nn
