@@ -64,6 +64,8 @@ struct RunConfig {
   Recompute recompute = Recompute::kAuto;
   int64_t loss_chunk_tokens = 0;
   BaseResidency base_residency = BaseResidency::kAuto;
+  AutoSwitch packed_cache = AutoSwitch::kAuto;
+  std::string packed_cache_dir;
   AutoSwitch offload_embedding = AutoSwitch::kAuto;
   AutoSwitch worst_step_first = AutoSwitch::kAuto;
   DeviceChoice device = DeviceChoice::kAuto;
@@ -186,13 +188,21 @@ struct RunConfig {
           Field{.group = "Memory", .doc = "where the frozen base is: resident in the memory of the device, or streamed layer by layer from host memory (on a CPU, from a "
                                           "file), so that a model larger than the memory trains, slower with few tokens a step; auto streams only what does not fit; no "
                                           "choice changes a number"});
+    visit("packed_cache", c.packed_cache,
+          Field{.group = "Memory", .doc = "the quantized base in a file that later runs map instead of reading and quantizing the base again: auto takes one that is there, and makes "
+                                          "one where the base is streamed from it; true makes it in any case; false leaves it alone; no choice changes a number"});
+    visit("packed_cache_dir", c.packed_cache_dir,
+          Field{.group = "Memory", .doc = "the folder of the packed cache, about half a byte a weight and two a weight of embedding and head; empty: nibble in $XDG_CACHE_HOME, "
+                                          "else in ~/.cache", .kind = Kind::kPath});
     visit("offload_embedding", c.offload_embedding,
           Field{.group = "Memory", .doc = "keeps the embedding table in host memory, on a CPU in the model's file: saves its bytes at almost no time; auto does it where "
                                           "memory is short; no choice changes a number"});
     visit("worst_step_first", c.worst_step_first,
           Field{.group = "Memory", .doc = "rehearses a step at the largest shapes of the data before the first one and prints planned and measured memory: what does not fit "
                                           "fails at once and not hours later; auto: on a GPU, and on a CPU where more than half of the memory is planned; changes no number"});
-    visit("device", c.device, Field{.group = "Memory", .doc = "where to train; auto takes a GPU where the CUDA module can use one", .on_resume = must});
+    visit("device", c.device,
+          Field{.group = "Memory", .doc = "where to compute: cuda asks for a GPU; auto is the CPU for now, since training on a GPU has run on an emulated device only",
+                .on_resume = must});
     visit("paged_budget_mib", c.paged_budget_mib,
           Field{.group = "Memory", .doc = "what of a paged optimizer's state is resident at most, on the GPU or, on a CPU, in memory (the rest is then in a file in output_dir): "
                                           "less saves memory and costs copies; 0: all of it, or what the GPU has free",
