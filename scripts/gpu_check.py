@@ -22,7 +22,11 @@ STEP_BOUND, AVERAGE_BOUND, AVERAGED_STEPS = 0.03, 0.01, 10
 # Tests that need what only the emulator has: injected failures, a log, counts of calls.
 EMULATOR_ONLY = ("OptimizerCuda.AStepIsThreeLaunchesAndWaitsForNothing", "OptimizerCuda.EveryFailureIsQuotedAndLeaksNothing",
                  "*PagedCuda.AStepMovesOnTheSideStreamAndWaitsForNothing*", "*PagedCuda.QuotesEveryCallThatFails*", "QuantizeOnAQueue.IsOneLaunchAndTheSameWeight",
-                 "QuantizeOnAQueue.QuotesTheCallThatFails")
+                 "QuantizeOnAQueue.QuotesTheCallThatFails", "*WeightPanelsCuda.*", "MemoryWatch.*", "StepGraphs.AreInert*",
+                 "*StepGraphCuda.LaunchesAPieceTwice*", "*StepGraphCuda.RunsPlainlyWhereRecordingFails*",
+                 "*StepGraphCuda.AnAllocationWhileRecording*", "*StepGraphCuda.HasWeightsDecodedAhead*",
+                 "*StepOnDevice.DecodesWeightsAhead*", "DeviceArena.*", "*PinnedFeed.BringsALayer*", "*PinnedFeed.FitsABase*",
+                 "*PinnedFeed.GivesBack*", "*Offload.HoldsTwoInputs*", "*Offload.GivesEverythingBack*")
 # These hand ordinary memory to kernels, which a device need not reach.
 HOST_MEMORY = ("GradientNormCuda.*", "BeginStepCuda.*")
 SANITIZERS = (("memcheck", "racecheck", "initcheck", "synccheck"), ("memcheck",))
