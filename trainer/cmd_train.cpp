@@ -33,24 +33,26 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   const StopRequest stop;
 
   // What the run reads, and whether it fits.
-  const RunInputs inputs = open_run_inputs(config);
+  RunInputs inputs = open_run_inputs(config, place);
   for (const std::string& line : describe_data(inputs)) say(line);
   const MemoryPlan plan = plan_memory(inputs.plan);
   if (dry_run) {
-    std::cout << (json ? plan_json(plan, inputs.plan, memory_limit_bytes()) + "\n" : plan_text(plan, inputs.plan, memory_limit_bytes()));
+    std::cout << (json ? plan_json(plan, inputs.plan, inputs.budget.most_bytes) + "\n" : plan_text(plan, inputs.plan, inputs.budget.most_bytes));
     return 0;
   }
-  if (plan.total_bytes() > memory_limit_bytes()) throw OutOfMemoryError(plan_text(plan, inputs.plan, memory_limit_bytes()));
+  if (plan.total_bytes() > inputs.budget.most_bytes) throw OutOfMemoryError(plan_text(plan, inputs.plan, inputs.budget.most_bytes));
+  for (const std::string& line : describe_plan(inputs)) say(line);
   memory.set_plan(plan);
 
   // Where it writes, and what it continues.
   RunFolder folder(config.output_dir);
   RunStart start = start_run(loaded, resume, inputs, folder, say);
   RunState& state = start.state;
+  settle_choices(inputs, config, state, say);
 
   // The model: frozen base, adapter, optimizer.
   const double load_start = seconds_since_process_start();
-  TrainingModel training(inputs, config, start.resumed, place, folder.path(), stop);
+  TrainingModel training(inputs, config, start.resumed, place, folder.path(), stop, say);
   memory.assign(training.model);
   if (const optim::PagedArena* paging = training.paging()) say(paging->text());
   const double load_s = seconds_since_process_start() - load_start;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "trainer/plan_search.h"
 #include "trainer/train_step.h"
 
 namespace nibble::trainer {
@@ -88,6 +89,16 @@ optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t t
   return {config.lr_scheduler_type, optim::warmup_steps(config.warmup_steps, config.warmup_ratio, total), total};
 }
 
+FixedChoices fixed_choices(const schema::RunConfig& config) {
+  FixedChoices fixed;
+  if (config.recompute != Recompute::kAuto) fixed.recompute = config.recompute;
+  if (config.loss_chunk_tokens > 0) fixed.loss_chunk_tokens = config.loss_chunk_tokens;
+  if (config.base_residency != BaseResidency::kAuto) fixed.streamed = config.base_residency == BaseResidency::kStreamed;
+  if (config.offload_embedding != AutoSwitch::kAuto) fixed.offload_embedding = config.offload_embedding == AutoSwitch::kTrue;
+  if (config.paged_budget_mib > 0) fixed.paged_budget_bytes = config.paged_budget_mib << 20;
+  return fixed;
+}
+
 PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t pass_tokens) {
   PlanInput input;
   input.model = model;
@@ -95,13 +106,15 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   if (config.load_in_4bit) input.quant = *quant_config(config);
   input.element_bytes = static_cast<int64_t>(at::elementSize(compute_dtype(config)));
   const nn::LoraConfig lora = lora_config(config);
+  input.head_in_4bit = config.load_in_4bit && config.lm_head_load_in_4bit;
   input.lora_r = lora.r;
   input.lora_targets = lora.targets;
+  input.lora_dropout = lora.dropout > 0;
   input.optimizer = optimizer_config(config);
-  input.paged_budget_bytes = config.paged_budget_mib << 20;
   input.pass_tokens = pass_tokens;
-  input.loss_chunk_tokens = loss_chunk_tokens(config);
-  input.recompute = {config.recompute == Recompute::kAuto ? Recompute::kNone : config.recompute};
+  input.accumulation_steps = config.gradient_accumulation_steps;
+  input.fixed = fixed_choices(config);
+  input.choices = fastest_choices(input);
   return input;
 }
 

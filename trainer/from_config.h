@@ -28,8 +28,10 @@ data::DataOptions validation_data_options(const schema::RunConfig& config);
 int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch);
 optim::ScheduleConfig schedule_config(const schema::RunConfig& config, int64_t total_steps);
 
-// For passes of at most `pass_tokens` tokens. The recompute level is the configured one; auto leaves the
-// choice to choose_recompute.
+// What the configuration leaves to the planner has no value.
+FixedChoices fixed_choices(const schema::RunConfig& config);
+// For passes of at most `pass_tokens` tokens. On the CPU; with the choices that are
+// fastest where memory does not matter, until search_plan has made others.
 PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& model, int64_t pass_tokens);
 
 }  // namespace nibble::trainer

@@ -1,102 +1,284 @@
 #include "trainer/memory_plan.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
-#include <fstream>
 #include <numeric>
 
-#include "nn/layer.h"
+#include "core/memory_limit.h"
+#include "nn/attention.h"
+#include "nn/attention_avx512.h"
+#include "nn/attention_avx512_cpu.h"
+#include "nn/head.h"
 #include "optim/state_layout.h"
+#include "tensor/torch.h"
+#include "trainer/token_batch.h"
 
 namespace nibble::trainer {
 namespace {
 
-// Resident memory of the program, LibTorch and its thread pool before a model is loaded, oneDNN's compiled kernels
-// included (measured: `nibble train` on a model of a few kilobytes).
-constexpr int64_t kLibraryBytes = int64_t{190} << 20;
+constexpr int64_t kMib = int64_t{1} << 20;
 
-int64_t packed_bytes(int64_t elements, const quant::QuantConfig& config) {
-  const int64_t blocks = (elements + config.blocksize - 1) / config.blocksize;
-  const int64_t nested = (blocks + quant::kNestedBlocksize - 1) / quant::kNestedBlocksize;
-  return (elements + 1) / 2 + (config.double_quant ? blocks + 4 * nested : 4 * blocks);
+// A process that has read its configuration: the program, LibTorch's pages and its tables of operators (measured:
+// `nibble config show`).
+constexpr int64_t kProcessBytes = 117 * kMib;
+// What computing adds to that: oneDNN's kernels for the products' shapes, LibTorch's pages with the operators that run, thread
+// stacks, what malloc holds free (measured: bench/plan_accuracy.py --smaps).
+constexpr int64_t kComputeBytes = 42 * kMib;
+// With LibTorch's CUDA library opened beside (measured by DESIGN.md, section 2).
+constexpr int64_t kCudaProcessBytes = 340 * kMib;
+// Of a weight that was read and dropped, the pages at its edges that reading its neighbours brings back: half of the kernel's
+// fault-around window of 64 KiB.
+constexpr int64_t kEdgeBytes = 24 << 10;
+
+// On a device. The context is the driver's, the workspace cuBLAS's; LibTorch's allocator takes 20 MiB from the driver at a time
+// for large tensors and 2 MiB for small ones.
+constexpr int64_t kContextBytes = 430 * kMib;
+constexpr int64_t kCublasBytes = 64 * kMib;
+constexpr int64_t kTorchSlackBytes = 22 * kMib;
+
+// A streamed base: the layer that computes and the one that arrives.
+constexpr int64_t kStreamedLayers = 2;
+
+int64_t arena_bytes(int64_t bytes) {
+  ArenaModel arena;
+  arena.take(bytes);
+  return arena.reserved_bytes();
 }
 
-// Temporaries of one layer's backward pass at their largest, recomputed tensors included.
-int64_t layer_scratch_bytes(const PlanInput& in, int64_t tokens) {
+// LibTorch's temporaries of the attention of one layer at their largest.
+int64_t attention_workspace(const PlanInput& in) {
   const nn::ModelConfig& c = in.model;
-  int64_t elements = c.intermediate_size + c.hidden_size + 2 * c.q_width() + 2 * c.kv_width();
-  const int64_t keeps_all = nn::saved_bytes_per_token(c, {}, in.element_bytes, in.lora_r);
-  const int64_t rebuilt = keeps_all - nn::saved_bytes_per_token(c, in.recompute, in.element_bytes, in.lora_r);
-  return tokens * (elements * in.element_bytes + rebuilt);
+  const int64_t tokens = in.pass_tokens, longest = in.longest_tokens > 0 ? in.longest_tokens : tokens;
+  const int64_t q = tokens * c.q_width(), kv = tokens * c.kv_width();
+  if (in.device == PlanDevice::kCuda) {
+    // FlashAttention-2 backward: an fp32 sum of dq, a factor a row, dq, dk and dv before they are copied, and dk and dv of
+    // every query head where heads are grouped. Forward's output counts as well where it is rebuilt.
+    const int64_t grouped = c.num_attention_heads == c.num_key_value_heads ? 0 : 2 * q;
+    return 4 * q + 4 * tokens * c.num_attention_heads + in.element_bytes * (2 * q + 2 * kv + grouped);
+  }
+  const int64_t threads = at::get_num_threads(), groups = c.num_key_value_heads * std::max<int64_t>(1, tokens / std::max<int64_t>(1, longest));
+  const nn::AttentionShape shape{c.num_attention_heads, c.num_key_value_heads, c.head_dim, 1.0f, 0};
+  if (in.element_bytes == 2 && nn::attention_avx512_fits(shape)) {
+    const int64_t forward = 2 * 4 * nn::packed_dwords(tokens, c.head_dim) * c.num_key_value_heads + threads * nn::forward_scratch_bytes(c.head_dim);
+    const bool by_key_head = c.num_attention_heads == c.num_key_value_heads || groups >= 4 * threads;
+    const int64_t sums = by_key_head ? threads * longest * c.head_dim * 8 : 2 * 4 * q;
+    return std::max(forward, threads * nn::backward_scratch_bytes(longest, c.head_dim) + sums);
+  }
+  // Composed in fp32: a key head's key, value and their gradients, and five matrices of 128 queries, for every thread.
+  constexpr int64_t kQueries = 128, kMatrices = 5;
+  return threads * 4 * longest * (4 * c.head_dim + kMatrices * kQueries);
 }
+
+int64_t largest_linear(const PlanInput& in) {
+  int64_t largest = 0;
+  for (int p = 0; p < nn::kProjections; ++p) {
+    const nn::LinearShape shape = nn::projection_shape(in.model, static_cast<nn::Projection>(p));
+    largest = std::max(largest, shape.out * shape.in);
+  }
+  return largest;
+}
+
+StepShape step_shape(const PlanInput& in) {
+  StepShape shape;
+  shape.model = &in.model;
+  shape.device = in.device;
+  shape.tokens = in.pass_tokens;
+  shape.labelled_rows = in.labelled_rows < 0 ? in.pass_tokens : in.labelled_rows;
+  shape.loss_chunk_tokens = in.choices.loss_chunk_tokens;
+  shape.element_bytes = in.element_bytes;
+  shape.lora_r = in.lora_r;
+  for (nn::Projection p : in.lora_targets) shape.targets[static_cast<size_t>(p)] = true;
+  shape.dropout = in.lora_dropout;
+  if (in.head_in_4bit) {
+    quant::QuantizedWeight head;
+    head.config = in.quant;
+    head.out = in.model.vocab_size;
+    head.in = in.model.hidden_size;
+    shape.head_panel_bytes = nn::head_panel_rows(head) * head.in * in.element_bytes;
+  }
+  return shape;
+}
+
+struct BaseBytes {
+  PackedBytes weights;      // of a layer's linears; dense ones are all codes
+  int64_t biases = 0;       // of a layer
+};
+
+BaseBytes layer_base(const PlanInput& in) {
+  BaseBytes sum;
+  for (int p = 0; p < nn::kProjections; ++p) {
+    const nn::LinearShape shape = nn::projection_shape(in.model, static_cast<nn::Projection>(p));
+    const int64_t elements = shape.out * shape.in;
+    const PackedBytes packed = in.load_in_4bit ? packed_bytes(elements, in.quant) : PackedBytes{elements * in.element_bytes, 0};
+    sum.weights.codes += packed.codes;
+    sum.weights.scales += packed.scales;
+    if (shape.bias) sum.biases += shape.out * in.element_bytes;
+  }
+  return sum;
+}
+
+// Adds components to a plan: those with no bytes are left out, but for the ones that every plan has.
+class Planner {
+ public:
+  explicit Planner(const PlanInput& in) : in_(in), c_(in.model) { plan_.device = name(in.device); }
+
+  MemoryPlan run() {
+    frozen();
+    trained();
+    step();
+    libraries();
+    return std::move(plan_);
+  }
+
+ private:
+  static const char* name(PlanDevice device) { return device == PlanDevice::kCuda ? "cuda" : "cpu"; }
+  bool on_device() const { return in_.device == PlanDevice::kCuda; }
+
+  void add(const char* what, MemoryPart part, int64_t bytes) { plan_.components.push_back({what, part, plan_.device, bytes}); }
+  void add_on_host(const char* what, MemoryPart part, int64_t bytes) {
+    if (on_device() && bytes > 0) plan_.components.push_back({what, part, "cpu", bytes});
+  }
+
+  void frozen() {
+    const BaseBytes layer = layer_base(in_);
+    const int64_t layers = c_.num_hidden_layers, e = in_.element_bytes;
+    const int64_t resident = in_.choices.streamed ? std::min(kStreamedLayers, layers) : layers;
+    add("base weights", MemoryPart::kBase, layer.weights.codes * resident);
+    if (layer.weights.scales > 0) add("base scales", MemoryPart::kBase, layer.weights.scales * resident);
+    if (in_.choices.streamed) add_on_host("base weights", MemoryPart::kBase, layer.weights.total() * layers);
+    add("norms", MemoryPart::kBase,
+        ((2 * layers + 1) * c_.hidden_size + (c_.qk_norm ? 2 * layers * c_.head_dim : 0)) * e + layers * layer.biases);
+    const int64_t table = c_.vocab_size * c_.hidden_size * e;
+    // A dense head that is the embedding needs the table where products are made.
+    const bool shared = c_.tie_word_embeddings && !in_.head_in_4bit;
+    // On a CPU a table in bf16 is the file's own; of it, what was looked up is resident.
+    const bool mapped = !on_device() && in_.element_bytes == 2;
+    if (!shared && mapped) {
+      add("embedding", MemoryPart::kEmbedding, looked_up_bytes(table));
+    } else if (!shared && on_device() && in_.choices.offload_embedding) {
+      add("embedding", MemoryPart::kEmbedding, 0);
+      add_on_host("embedding", MemoryPart::kEmbedding, table);
+    } else {
+      add("embedding", MemoryPart::kEmbedding, table);
+    }
+    if (in_.head_in_4bit) {
+      add("output head", MemoryPart::kHead, packed_bytes(c_.vocab_size * c_.hidden_size, in_.quant).total());
+    } else if (!shared) {
+      add("output head", MemoryPart::kHead, table);
+    }
+  }
+
+  // Of a table in its file, the pages that a pass touches.
+  int64_t looked_up_bytes(int64_t table) const {
+    constexpr int64_t kFaultAround = 64 << 10;
+    return std::min(table, in_.pass_tokens * std::max<int64_t>(kFaultAround, c_.hidden_size * in_.element_bytes));
+  }
+
+  void trained() {
+    const int64_t parameters = adapter_parameters(in_), state = optimizer_state_bytes(in_);
+    add("adapters", MemoryPart::kAdapters, parameters * in_.element_bytes);
+    add("adapter gradients", MemoryPart::kGradients, parameters * 4);
+    const bool paged = optim::optimizer_kind(in_.optimizer.optim).paged;
+    const int64_t budget = in_.choices.paged_budget_bytes;
+    add("optimizer state", MemoryPart::kOptimizer, paged && budget > 0 ? std::min(state, budget) : state);
+    if (paged && budget > 0 && budget < state) add_on_host("optimizer state", MemoryPart::kOptimizer, state);
+  }
+
+  void step() {
+    const StepMemory step = planned_step(in_);
+    add("saved activations", MemoryPart::kSavedActivations, step.saved_bytes + step.kept_outside_bytes);
+    add_on_host("saved activations", MemoryPart::kSavedActivations, step.offloaded_bytes);
+    add("layer workspace", MemoryPart::kWorkspace, step.workspace_bytes);
+    add("logits chunk", MemoryPart::kLogits, step.loss_bytes);
+    add("attention workspace", MemoryPart::kWorkspace, attention_workspace(in_));
+    const int64_t panel = largest_linear(in_) * in_.element_bytes;
+    add("dequantization panels", MemoryPart::kPanels, !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : panel);
+    add("allocator slack", MemoryPart::kWorkspace, step.slack_bytes + (on_device() ? kTorchSlackBytes : 0));
+  }
+
+  void libraries() {
+    const int64_t process = in_.process_bytes > 0 ? in_.process_bytes : kProcessBytes;
+    if (on_device()) {
+      add("library workspace", MemoryPart::kLibraries, kCublasBytes);
+      add("CUDA context", MemoryPart::kLibraries, kContextBytes);
+      add_on_host("libraries", MemoryPart::kLibraries, std::max(process, kCudaProcessBytes));
+      return;
+    }
+    // Nine tensors a layer at least; biases and norms of heads are small beside them.
+    add("model file pages", MemoryPart::kLibraries, 9 * c_.num_hidden_layers * kEdgeBytes);
+    add("library workspace", MemoryPart::kLibraries, kComputeBytes);
+    add("libraries", MemoryPart::kLibraries, process);
+  }
+
+  const PlanInput& in_;
+  const nn::ModelConfig& c_;
+  MemoryPlan plan_;
+};
 
 }  // namespace
 
-int64_t MemoryPlan::total_bytes() const {
+int64_t MemoryPlan::total_bytes(const std::string& on) const {
   return std::accumulate(components.begin(), components.end(), int64_t{0},
-                         [](int64_t sum, const PlanComponent& c) { return sum + c.bytes; });
+                         [&](int64_t sum, const PlanComponent& c) { return c.device == on ? sum + c.bytes : sum; });
 }
 
-MemoryPlan plan_memory(const PlanInput& in) {
-  const nn::ModelConfig& c = in.model;
-  const int64_t layers = c.num_hidden_layers, tokens = in.pass_tokens, e = in.element_bytes;
-  int64_t base = 0, largest = 0, adapter = 0;
-  std::vector<optim::LayoutParam> trained;
-  for (int p = 0; p < nn::kProjections; ++p) {
-    const auto projection = static_cast<nn::Projection>(p);
-    const nn::LinearShape shape = nn::projection_shape(c, projection);
-    const int64_t elements = shape.out * shape.in;
-    base += in.load_in_4bit ? packed_bytes(elements, in.quant) : elements * e;
-    if (shape.bias) base += shape.out * e;
-    largest = std::max(largest, elements);
-    if (std::count(in.lora_targets.begin(), in.lora_targets.end(), projection) == 0) continue;
-    adapter += in.lora_r * (shape.out + shape.in);
-    for (int64_t l = 0; l < layers; ++l) {
-      trained.push_back({in.lora_r * shape.in, l});
-      trained.push_back({in.lora_r * shape.out, l});
-    }
-  }
-  adapter *= layers;
-  const int64_t embedding = c.vocab_size * c.hidden_size * e;
-  const int64_t chunk = std::min(in.loss_chunk_tokens, tokens);
-  MemoryPlan plan;
-  const auto add = [&](const char* name, int64_t bytes) { plan.components.push_back({name, "cpu", bytes}); };
-  add("base weights", base * layers);
-  add("embedding", embedding);
-  if (!c.tie_word_embeddings) add("output head", embedding);
-  add("norms", (2 * layers + 1) * c.hidden_size * e + (c.qk_norm ? 2 * layers * c.head_dim * e : 0));
-  add("adapters", adapter * e);
-  add("adapter gradients", adapter * 4);
-  const int64_t state = optim::state_layout(in.optimizer, trained).bytes;
-  const bool paged = optim::optimizer_kind(in.optimizer.optim).paged && in.paged_budget_bytes > 0;
-  add("optimizer state", paged ? std::min(state, in.paged_budget_bytes) : state);
-  add("saved activations", tokens * (layers * nn::saved_bytes_per_token(c, in.recompute, e, in.lora_r) + c.hidden_size * e));
-  add("layer workspace", layer_scratch_bytes(in, tokens) + 3 * tokens * c.hidden_size * e);
-  add("decoded weight", in.load_in_4bit ? largest * e : 0);
-  add("logits chunk", chunk * (c.vocab_size + c.hidden_size) * e);
-  add("libraries", kLibraryBytes);
-  return plan;
+int64_t MemoryPlan::bytes_of(MemoryPart part) const {
+  return std::accumulate(components.begin(), components.end(), int64_t{0}, [&](int64_t sum, const PlanComponent& c) {
+    return c.part == part && c.device == device ? sum + c.bytes : sum;
+  });
 }
 
-nn::RecomputePolicy choose_recompute(PlanInput input, int64_t budget_bytes) {
-  for (Recompute level : {Recompute::kNone, Recompute::kElementwise, Recompute::kMlp}) {
-    input.recompute = {level};
-    if (plan_memory(input).total_bytes() <= budget_bytes) return input.recompute;
-  }
-  return {Recompute::kLayer};
+PackedBytes packed_bytes(int64_t elements, const quant::QuantConfig& config) {
+  const int64_t blocks = (elements + config.blocksize - 1) / config.blocksize;
+  const int64_t nested = (blocks + quant::kNestedBlocksize - 1) / quant::kNestedBlocksize;
+  return {(elements + 1) / 2, config.double_quant ? blocks + 4 * nested : 4 * blocks};
 }
 
-int64_t memory_limit_bytes() {
-  int64_t limit = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGE_SIZE);
-  // Control groups version 2 and 1; "max" and absurdly large numbers mean no limit.
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream file(path);
-    int64_t bytes = 0;
-    if (file >> bytes && bytes > 0) limit = std::min(limit, bytes);
+int64_t layer_base_bytes(const PlanInput& input) {
+  const BaseBytes layer = layer_base(input);
+  return layer.weights.total() + layer.biases;
+}
+
+int64_t adapter_parameters(const PlanInput& input) {
+  int64_t sum = 0;
+  for (nn::Projection p : input.lora_targets) {
+    const nn::LinearShape shape = nn::projection_shape(input.model, p);
+    sum += input.lora_r * (shape.out + shape.in);
   }
-  return limit;
+  return sum * input.model.num_hidden_layers;
+}
+
+int64_t optimizer_state_bytes(const PlanInput& input) {
+  if (input.lora_targets.empty() || input.model.num_hidden_layers == 0) return 0;
+  std::vector<optim::LayoutParam> trained;  // of one layer: all are alike
+  for (nn::Projection p : input.lora_targets) {
+    const nn::LinearShape shape = nn::projection_shape(input.model, p);
+    trained.push_back({input.lora_r * shape.in, 0});
+    trained.push_back({input.lora_r * shape.out, 0});
+  }
+  const int64_t layer = optim::state_layout(input.optimizer, trained).bytes;
+  // A paged arena begins each layer on a page.
+  constexpr int64_t kPage = int64_t{2} << 20, kLine = 64;
+  const int64_t alignment = optim::optimizer_kind(input.optimizer.optim).paged ? kPage : kLine;
+  return (layer + alignment - 1) / alignment * alignment * (input.model.num_hidden_layers - 1) + layer;
+}
+
+MemoryPlan plan_memory(const PlanInput& input) { return Planner(input).run(); }
+
+void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longest) {
+  input.rows = rows;
+  input.row_tokens = row_tokens;
+  input.longest_tokens = longest;
+  // A device takes a micro-batch at once, a CPU in parts of whole documents.
+  input.pass_tokens = input.device == PlanDevice::kCuda ? rows * row_tokens : largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
+}
+
+int64_t memory_limit_bytes() { return memory_limit().bytes; }
+
+StepMemory planned_step(const PlanInput& input) { return step_memory(step_shape(input), input.choices.recompute); }
+
+int64_t step_bytes(const PlanInput& input) {
+  const StepMemory step = planned_step(input);
+  return step.held_bytes() + step.kept_outside_bytes;
 }
 
 }  // namespace nibble::trainer

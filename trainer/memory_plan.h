@@ -1,49 +1,80 @@
-// Bytes of a run by component, known from the configuration and the model's shape before anything is allocated.
+// Bytes of a run by component, known from the configuration and the model's shape before anything is allocated. What each
+// component is, and how it was measured: docs/memory.md.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/memory_account.h"
 #include "nn/model_config.h"
-#include "nn/recompute.h"
 #include "optim/optimizer_config.h"
 #include "quant/layout.h"
+#include "trainer/memory_choices.h"
+#include "trainer/step_memory.h"
 
 namespace nibble::trainer {
 
 struct PlanInput {
   nn::ModelConfig model;
+  PlanDevice device = PlanDevice::kCpu;
   bool load_in_4bit = true;
   quant::QuantConfig quant;
+  bool head_in_4bit = false;
   int64_t element_bytes = 2;         // of the compute dtype
   int64_t lora_r = 16;
   std::vector<nn::Projection> lora_targets;
+  bool lora_dropout = false;
   optim::OptimizerConfig optimizer;
-  int64_t paged_budget_bytes = 0;    // of a paged optimizer's state; 0: all of it
   int64_t pass_tokens = 0;           // of the largest pass through the model
-  int64_t loss_chunk_tokens = 256;
-  nn::RecomputePolicy recompute;
+  int64_t longest_tokens = 0;        // of its longest document; 0: one document
+  int64_t labelled_rows = -1;        // of the pass, rows with a loss; -1: all
+  int64_t rows = 0, row_tokens = 0;  // of a micro-batch at its largest; 0: one pass
+  int64_t accumulation_steps = 1;    // micro-batches of an optimizer step
+  int64_t process_bytes = 0;         // of the process before the model is loaded: program, libraries, tokenizer, data;
+                                     // 0: as usual
+  FixedChoices fixed;
+  MemoryChoices choices;
 };
 
 struct PlanComponent {
   std::string name;
-  std::string device;  // "cpu"
+  MemoryPart part = MemoryPart::kLibraries;  // what the account of a run calls it
+  std::string device;                        // "cpu" or "cuda"
   int64_t bytes = 0;
 };
 
 struct MemoryPlan {
+  std::string device = "cpu";                // where the run computes
   std::vector<PlanComponent> components;
-  int64_t total_bytes() const;
+
+  int64_t total_bytes() const { return total_bytes(device); }
+  int64_t total_bytes(const std::string& on) const;
+  int64_t bytes_of(MemoryPart part) const;   // on the computing device
 };
 
 MemoryPlan plan_memory(const PlanInput& input);
 
-// The level that keeps the step fastest within `budget_bytes`: none if it fits, else the next dearer one that does,
-// else layer.
-nn::RecomputePolicy choose_recompute(PlanInput input, int64_t budget_bytes);
+// Gives the input the largest pass of micro-batches of so many rows of so many tokens, the longest document `longest`.
+void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longest);
 
-// What this process may use: physical memory, or its control group's limit where that is lower.
+// What this process may use: physical memory, or the lowest limit that it is under.
 int64_t memory_limit_bytes();
+
+// Of the plan, what depends on the recompute levels: saved activations, workspace, logits, slack.
+int64_t step_bytes(const PlanInput& input);
+StepMemory planned_step(const PlanInput& input);
+
+// Packed bytes of a weight: codes, and scales with their nested scales.
+struct PackedBytes {
+  int64_t codes = 0, scales = 0;
+  int64_t total() const { return codes + scales; }
+};
+PackedBytes packed_bytes(int64_t elements, const quant::QuantConfig& config);
+
+// Of one layer's linears as they are frozen, biases included.
+int64_t layer_base_bytes(const PlanInput& input);
+int64_t adapter_parameters(const PlanInput& input);
+int64_t optimizer_state_bytes(const PlanInput& input);
 
 }  // namespace nibble::trainer

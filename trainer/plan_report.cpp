@@ -1,7 +1,9 @@
 #include "trainer/plan_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "schema/enum_names.h"
@@ -9,33 +11,132 @@
 namespace nibble::trainer {
 namespace {
 
-constexpr double kMib = 1024.0 * 1024.0;
+using Json = nlohmann::ordered_json;
 
-}  // namespace
+constexpr double kMib = 1024.0 * 1024.0, kGib = kMib * 1024.0;
 
-std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {
-  const int64_t total = plan.total_bytes();
-  std::string text = fmt::format("memory by component (passes of {} tokens, recompute {})\n", input.pass_tokens,
-                                 schema::enum_name(input.recompute.level));
+double gib(int64_t bytes) { return static_cast<double>(bytes) / kGib; }
+double mib(int64_t bytes) { return static_cast<double>(bytes) / kMib; }
+
+std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
+
+std::string table(const MemoryPlan& plan, const std::string& device) {
+  constexpr double kBar = 30;
+  const int64_t total = plan.total_bytes(device);
+  std::string text;
   for (const PlanComponent& c : plan.components) {
-    constexpr int kBar = 30;
-    const auto filled = static_cast<size_t>(kBar * static_cast<double>(c.bytes) / static_cast<double>(total) + 0.5);
-    text += fmt::format("  {:<18} {:>10.1f} MiB  {}\n", c.name, static_cast<double>(c.bytes) / kMib, std::string(filled, '#'));
+    if (c.device != device || c.bytes == 0) continue;
+    const auto filled = static_cast<size_t>(kBar * static_cast<double>(c.bytes) / static_cast<double>(std::max<int64_t>(1, total)) + 0.5);
+    text += fmt::format("  {:<22} {:>10.1f} MiB {:>5.1f} %  {}\n", c.name, mib(c.bytes),
+                        100.0 * static_cast<double>(c.bytes) / static_cast<double>(std::max<int64_t>(1, total)), std::string(filled, '#'));
   }
-  text += fmt::format("  {:<18} {:>10.1f} MiB\n", "total", static_cast<double>(total) / kMib);
-  text += total <= limit_bytes ? fmt::format("fits: this machine has {:.0f} MiB\n", static_cast<double>(limit_bytes) / kMib)
-                               : fmt::format("does not fit: this machine has {:.0f} MiB; lower max_length or per_device_train_batch_size, or set "
-                                             "recompute: layer\n", static_cast<double>(limit_bytes) / kMib);
+  return text + fmt::format("  {:<22} {:>10.1f} MiB  = {:.2f} GiB\n", "total", mib(total), gib(total));
+}
+
+std::string speed_text(double tokens_per_s) { return tokens_per_s < 100 ? fmt::format("{:.1f}", tokens_per_s) : fmt::format("{:.0f}", tokens_per_s); }
+
+std::string card_line(const CardVerdict& card) {
+  if (!card.run.fits) {
+    return fmt::format("  {:>2} GB  no   needs {:.2f} of {:.1f} GiB at least\n", card.gib, gib(card.bytes), gib(card.usable_bytes));
+  }
+  return fmt::format("  {:>2} GB  yes  {:.2f} of {:.1f} GiB, about {} tokens/s on an {}: {}\n", card.gib, gib(card.bytes), gib(card.usable_bytes),
+                     speed_text(tokens_per_s(card.run.input, *card.gpu)), card.gpu->name, choices_text(card.run.input.choices));
+}
+
+std::string change_line(const PlanChange& change) {
+  return fmt::format("  {}: {:.2f} GiB, {}{}\n", fmt::join(change.keys, ", "), gib(change.bytes),
+                     change.cost > 0.005 ? percent(change.cost) + " slower than with memory for everything" : "no slower",
+                     change.same_numbers ? "" : "; changes the numbers");
+}
+
+std::string verdict(const PlanReport& r) {
+  if (r.fits()) return fmt::format("fits: {} has {:.2f} GiB for it\n", r.budget_of, gib(r.budget_bytes));
+  std::string text = fmt::format("does not fit: {} has {:.2f} GiB for it", r.budget_of, gib(r.budget_bytes));
+  if (r.changes.empty()) {
+    return text + "; lower max_length, lora_r or per_device_train_batch_size, or take a smaller model; `nibble plan CONFIG` says which change is enough\n";
+  }
+  text += r.changes.front().keys.size() > 1 ? "; it takes all of these changes:\n" : "; each of these changes makes it fit:\n";
+  for (const PlanChange& change : r.changes) text += change_line(change);
   return text;
 }
 
-std::string plan_json(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {
-  nlohmann::ordered_json out;
-  for (const PlanComponent& c : plan.components) out["components"].push_back({{"name", c.name}, {"device", c.device}, {"bytes", c.bytes}});
-  out["total_bytes"] = {{"cpu", plan.total_bytes()}};
-  out["fits"] = {{"cpu", plan.total_bytes() <= limit_bytes}, {"limit_bytes", limit_bytes}};
-  out["choices"] = {{"recompute", schema::enum_name(input.recompute.level)}, {"pass_tokens", input.pass_tokens}};
+Json choices_object(const PlanReport& r) {
+  Json out;
+  out["device"] = r.plan.device;
+  const Json all = Json::parse(choices_json(r.input.choices));
+  // The level of all layers, or of most of them; by layer beside it.
+  std::string level;
+  int64_t most = 0;
+  for (const auto& [name, layers] : all.at("recompute").items()) {
+    if (layers.get<int64_t>() > most) {
+      most = layers.get<int64_t>();
+      level = name;
+    }
+  }
+  out["recompute"] = level;
+  out["recompute_layers"] = all.at("recompute");
+  for (const char* key : {"loss_chunk_tokens", "base_residency", "offload_embedding", "paged_budget_bytes"}) out[key] = all.at(key);
+  out["pass_tokens"] = r.input.pass_tokens;
+  return out;
+}
+
+Json card_object(const CardVerdict& card) {
+  Json out{{"gpu_gb", card.gib}, {"usable_bytes", card.usable_bytes}, {"fits", card.run.fits}, {"bytes", card.bytes}, {"host_bytes", card.host_bytes}};
+  out["choices"] = Json::parse(choices_json(card.run.input.choices));
+  out["gpu"] = card.gpu->name;
+  out["tokens_per_s"] = tokens_per_s(card.run.input, *card.gpu);
+  return out;
+}
+
+}  // namespace
+
+std::string plan_text(const PlanReport& r) {
+  const bool on_gpu = r.plan.device == "cuda";
+  std::string text = fmt::format("memory on the {} by component (passes of {} tokens)\n", on_gpu ? "GPU" : "CPU", r.input.pass_tokens);
+  text += table(r.plan, r.plan.device);
+  if (on_gpu) text += "memory of the host\n" + table(r.plan, "cpu");
+  text += "choices: " + choices_text(r.input.choices) + "\n";
+  if (r.speed) text += fmt::format("speed: about {} tokens/s on {}\n", speed_text(tokens_per_s(r.input, *r.speed)), r.speed->name);
+  text += verdict(r);
+  if (!r.more.empty()) text += "more memory would buy:\n";
+  for (const MoreMemory& offer : r.more) {
+    text += fmt::format("  {:.2f} GiB: {} less time a token ({})\n", gib(offer.bytes), percent(offer.faster), offer.choices);
+  }
+  if (!r.cards.empty()) text += "on a GPU (usable: its memory less 0.3 GiB):\n";
+  for (const CardVerdict& card : r.cards) text += card_line(card);
+  return text;
+}
+
+std::string plan_json(const PlanReport& r) {
+  Json out;
+  out["components"] = Json::array();
+  for (const PlanComponent& c : r.plan.components) out["components"].push_back({{"name", c.name}, {"device", c.device}, {"bytes", c.bytes}});
+  out["total_bytes"][r.plan.device] = r.plan.total_bytes();
+  if (r.plan.device != "cpu") out["total_bytes"]["cpu"] = r.plan.total_bytes("cpu");
+  for (const CardVerdict& card : r.cards) out["fits"][fmt::format("{}", card.gib)] = card.run.fits;
+  out["fits"][r.plan.device] = r.fits();
+  out["fits"]["limit_bytes"] = r.budget_bytes;
+  out["choices"] = choices_object(r);
+  if (r.speed) out["tokens_per_s"] = tokens_per_s(r.input, *r.speed);
+  out["cards"] = Json::array();
+  for (const CardVerdict& card : r.cards) out["cards"].push_back(card_object(card));
+  out["changes"] = Json::array();
+  for (const PlanChange& change : r.changes) {
+    out["changes"].push_back({{"keys", change.keys}, {"bytes", change.bytes}, {"cost_percent", 100 * change.cost}, {"same_numbers", change.same_numbers}});
+  }
+  out["more_memory"] = Json::array();
+  for (const MoreMemory& offer : r.more) {
+    out["more_memory"].push_back({{"bytes", offer.bytes}, {"faster_percent", 100 * offer.faster}, {"choices", offer.choices}});
+  }
   return out.dump();
+}
+
+std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {
+  return plan_text({input, plan, limit_bytes, "this run", {}, {}, {}, {}});
+}
+
+std::string plan_json(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {
+  return plan_json({input, plan, limit_bytes, "this run", {}, {}, {}, {}});
 }
 
 }  // namespace nibble::trainer

@@ -1,16 +1,35 @@
 // A memory plan for people and for scripts.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "nn/recompute.h"
-#include "trainer/memory_plan.h"
+#include "trainer/plan_advice.h"
 
 namespace nibble::trainer {
 
+struct PlanReport {
+  PlanInput input;            // with the choices made
+  MemoryPlan plan;
+  int64_t budget_bytes = 0;   // what the run may use where it computes
+  std::string budget_of;      // "this machine", "max_memory", "a GPU of 8 GB"
+  std::optional<HardwareSpeed> speed;
+  std::vector<CardVerdict> cards;
+  std::vector<PlanChange> changes;  // where it does not fit
+  std::vector<MoreMemory> more;
+
+  bool fits() const { return plan.total_bytes() <= budget_bytes; }
+};
+
+// The table with bars, the verdict and what could be changed.
+std::string plan_text(const PlanReport& report);
+// {"components": [{"name", "device", "bytes"}], "total_bytes": {DEVICE: N}, "fits": {"6": bool, ..., DEVICE: bool, "limit_bytes": N},
+//  "choices": {...}, "tokens_per_s", "cards": [...], "changes": [...], "more_memory": [...]}
+std::string plan_json(const PlanReport& report);
+
+// Of a plan alone, against a limit.
 std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes);
-// {"components": [{"name", "device", "bytes"}], "total_bytes": {"cpu": N}, "fits": {"cpu": bool, "limit_bytes": N},
-//  "choices": {"recompute": NAME, "pass_tokens": N}}
 std::string plan_json(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes);
 
 }  // namespace nibble::trainer

@@ -7,22 +7,28 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/memory_limit.h"
 #include "trainer/from_config.h"
 #include "trainer/open_tokenizer.h"
-#include "trainer/token_batch.h"
+#include "trainer/plan_search.h"
 
 namespace nibble::trainer {
 namespace {
 
-// A share of the memory is left to the system and to what the plan does not know.
-constexpr double kUsableShare = 0.8;
+struct Lengths {
+  int64_t row = 0, document = 0;  // tokens of the longest
+};
 
-int64_t longest_row(const data::Dataset& dataset) {
-  int64_t longest = 0;
+Lengths longest_of(const data::Dataset& dataset) {
+  Lengths longest;
   for (int64_t r = 0; r < dataset.rows(); ++r) {
     int64_t tokens = 0;
-    for (int64_t document : dataset.row(r)) tokens += static_cast<int64_t>(dataset.ids(document).size());
-    longest = std::max(longest, tokens);
+    for (int64_t document : dataset.row(r)) {
+      const auto length = static_cast<int64_t>(dataset.ids(document).size());
+      longest.document = std::max(longest.document, length);
+      tokens += length;
+    }
+    longest.row = std::max(longest.row, tokens);
   }
   return longest;
 }
@@ -55,9 +61,21 @@ void expect_files(const char* key, const std::vector<std::string>& files) {
   }
 }
 
+// Chooses what the configuration leaves open.
+void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place) {
+  PlanInput input = plan_input(config, inputs.source->config(), 0);
+  input.device = place.queue ? PlanDevice::kCuda : PlanDevice::kCpu;
+  if (const auto stored = stored_quant(*inputs.source); stored && config.load_in_4bit) input.quant = *stored;
+  const Lengths longest = longest_of(inputs.train);
+  set_batch(input, std::min(config.per_device_train_batch_size, inputs.train.rows()), longest.row, longest.document);
+  input.process_bytes = resident_bytes();
+  inputs.budget = place.queue ? gpu_budget(config, place) : cpu_budget(config);
+  inputs.plan = search_plan(input, inputs.budget.bytes, place.queue ? typical_gpu(inputs.budget.bytes) : tabled_cpu()).input;
+}
+
 }  // namespace
 
-RunInputs open_run_inputs(const schema::RunConfig& config) {
+RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& place) {
   expect_files("train_file", config.train_file);
   expect_files("validation_file", config.validation_file);
   auto source = io::open_weight_source(config.model_name_or_path);
@@ -70,7 +88,7 @@ RunInputs open_run_inputs(const schema::RunConfig& config) {
     throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer.vocab_size(),
                                   source->config().vocab_size), source->path().string());
   }
-  RunInputs inputs{std::move(source), std::move(tokenizer), {}, {}, {}, {}};
+  RunInputs inputs{std::move(source), std::move(tokenizer), {}, {}, {}, {}, {}};
   inputs.train = data::load_dataset(train_data_options(config), inputs.tokenizer);
   inputs.identity.data_hash = inputs.train.stats.hash;
   if (config.validation_split_ratio > 0) {
@@ -84,12 +102,32 @@ RunInputs open_run_inputs(const schema::RunConfig& config) {
   inputs.identity.base_hash = inputs.source->fingerprint();
   inputs.identity.tokenizer_hash = inputs.tokenizer.hash();
   inputs.identity.config_fingerprint = fingerprint(config);
-  const int64_t rows = std::min(config.per_device_train_batch_size, inputs.train.rows()), longest = longest_row(inputs.train);
-  inputs.plan = plan_input(config, inputs.source->config(), largest_pass(rows * longest, longest, kCpuPassTokens, kCpuPassMultiple));
-  if (config.recompute == Recompute::kAuto) {
-    inputs.plan.recompute = choose_recompute(inputs.plan, static_cast<int64_t>(kUsableShare * static_cast<double>(memory_limit_bytes())));
-  }
+  make_plan(inputs, config, place);
   return inputs;
+}
+
+std::vector<std::string> describe_plan(const RunInputs& inputs) {
+  constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
+  const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / kGib; };
+  PlanInput fastest = inputs.plan;
+  fastest.choices = fastest_choices(inputs.plan);
+  std::vector<std::string> lines{fmt::format("memory: {:.2f} GiB planned, {:.2f} GiB there ({}); {}", gib(plan_memory(inputs.plan).total_bytes()),
+                                 gib(inputs.budget.bytes), inputs.budget.of, choices_text(inputs.plan.choices))};
+  if (inputs.plan.choices == fastest.choices) return lines;
+  const HardwareSpeed& speed = inputs.plan.device == PlanDevice::kCuda ? typical_gpu(inputs.budget.bytes) : tabled_cpu();
+  const double slower = tokens_per_s(fastest, speed) / tokens_per_s(inputs.plan, speed) - 1;
+  lines.push_back(fmt::format("memory: the fastest choices would take {:.2f} GiB; these cost about {:.0f} % of a step's time", gib(plan_memory(fastest).total_bytes()),
+                              100 * slower));
+  return lines;
+}
+
+void settle_choices(RunInputs& inputs, const schema::RunConfig& config, RunState& state, const std::function<void(const std::string&)>& say) {
+  MemoryChoices& choices = inputs.plan.choices;
+  const std::string before = state.memory_choices.value_or("");
+  if (const auto chunk = stored_loss_chunk(before); chunk && config.loss_chunk_tokens == 0) choices.loss_chunk_tokens = *chunk;
+  state.memory_choices = choices_json(choices);
+  if (before.empty() || before == *state.memory_choices) return;
+  say(fmt::format("memory: chosen otherwise than before, which changes no number: {} (before: {})", choices_text(choices), before));
 }
 
 std::vector<std::string> describe_data(const RunInputs& inputs) {

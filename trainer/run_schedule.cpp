@@ -11,8 +11,8 @@ StepOptions step_options(const schema::RunConfig& config, const PlanInput& plan,
   step.gradient_accumulation_steps = config.gradient_accumulation_steps;
   step.max_grad_norm = config.max_grad_norm;
   step.seed = static_cast<uint64_t>(config.seed);
-  step.pass.loss_chunk_tokens = loss_chunk_tokens(config);
-  step.pass.recompute.assign(on.model.layers.size(), plan.recompute);
+  step.pass.loss_chunk_tokens = plan.choices.loss_chunk_tokens;
+  step.pass.recompute = plan.choices.recompute;
   if (optim::PagedArena* paging = on.paging()) {
     step.pass.backward_reaches = [paging](int64_t layer) { paging->prefetch_ahead(layer); };
   }

@@ -39,6 +39,8 @@ struct RunState {
   std::optional<double> best_metric;   // lowest eval_loss so far
   std::optional<std::string> best_model_checkpoint;  // folder name inside the run folder
 
+  std::optional<std::string> memory_choices;  // what the planner chose (choices_json), for those who resume
+
   // XXH3-128 of what must not change under a run; empty: not known.
   std::string base_hash;
   std::string data_hash;
@@ -67,6 +69,7 @@ struct RunState {
     visit("unfinished_row", state.unfinished_row);
     visit("best_metric", state.best_metric);
     visit("best_model_checkpoint", state.best_model_checkpoint);
+    visit("memory_choices", state.memory_choices);
     visit("base_hash", state.base_hash);
     visit("data_hash", state.data_hash);
     visit("tokenizer_hash", state.tokenizer_hash);

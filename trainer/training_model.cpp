@@ -4,25 +4,22 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
-#include "io/load_model.h"
 #include "io/optimizer_state.h"
 #include "nn/lora.h"
 #include "trainer/from_config.h"
+#include "trainer/load_base.h"
 #include "trainer/placement.h"
 
 namespace nibble::trainer {
 namespace {
 
-nn::Model load_base(const RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place, const StopRequest& stop) {
+nn::Model open_base(const RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place, const StopRequest& stop,
+                    const std::function<void(const std::string&)>& say) {
   const MemoryStage stage(place.account, "loading the base", MemoryPart::kBase);
-  io::LoadOptions options;
-  options.dtype = compute_dtype(config);
-  options.quant = quant_config(config);
-  options.device = place.device;
-  options.progress = [&](int64_t, int64_t) {
+  const auto each = [&] {
     if (stop.requested()) throw Interrupted(fmt::format("{} while loading the base: nothing was trained yet", stop.name()));
   };
-  return io::load_model(*inputs.source, options);
+  return load_base(*inputs.source, config, {inputs.plan.choices.streamed, inputs.plan.choices.offload_embedding}, place, {say, each});
 }
 
 // A checkpoint's adapter, one to start from, or a new one. Returns its configuration as it will be saved.
@@ -41,7 +38,9 @@ io::AdapterConfig attach(nn::Model& model, const schema::RunConfig& config, cons
   return adapter.config;
 }
 
-optim::Optimizer make_optimizer(nn::Model& model, const schema::RunConfig& config, const nn::Place& place, const std::filesystem::path& folder) {
+optim::Optimizer make_optimizer(nn::Model& model, schema::RunConfig config, const MemoryChoices& choices, const nn::Place& place,
+                                const std::filesystem::path& folder) {
+  config.paged_budget_mib = choices.paged_budget_bytes >> 20;
   const MemoryStage stage(place.account, "making the optimizer's state", MemoryPart::kOptimizer);
   return optim::Optimizer(optimizer_config(config), parameters(model), paged_memory(config, place, folder), place.queue);
 }
@@ -59,14 +58,17 @@ std::vector<optim::ParamRef> parameters(nn::Model& model) {
 }
 
 TrainingModel::TrainingModel(const RunInputs& inputs, const schema::RunConfig& config, const std::optional<ResumePoint>& resumed,
-                             const nn::Place& place, const std::filesystem::path& folder, const StopRequest& stop)
-    : model(load_base(inputs, config, place, stop)),
+                             const nn::Place& place, const std::filesystem::path& folder, const StopRequest& stop,
+                             const std::function<void(const std::string&)>& say)
+    : model(open_base(inputs, config, place, stop, say)),
       adapter(attach(model, config, resumed, place.account)),
-      optimizer(make_optimizer(model, config, place, folder)),
+      optimizer(make_optimizer(model, config, inputs.plan.choices, place, folder)),
       pass(model, config.max_length, place),
       state_share_(place.account, MemoryPart::kOptimizer, place.side()) {
   const MemoryStage stage(place.account, "reading the optimizer's state");
   if (resumed) io::load_optimizer(optimizer, resumed->checkpoint / io::kOptimizerFile);
+  const StepMemory step = planned_step(inputs.plan);
+  pass.reserve(step.saved_bytes, step.scratch_bytes());
   report_memory();
 }
 

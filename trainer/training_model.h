@@ -19,10 +19,11 @@ std::vector<optim::ParamRef> parameters(nn::Model& model);
 
 // Loaded and ready for the step after `resumed`, or for the first one. Members refer to one another: it stays where it is.
 struct TrainingModel {
-  // `folder` is for a paged optimizer's file. What is allocated is reported to place.account. THROWS Interrupted where a
-  // stop is requested while the base is read; what loading throws.
+  // `folder` is for a paged optimizer's file, `say` for lines for people. What is allocated is reported to place.account.
+  // THROWS Interrupted where a stop is requested while the base is read; what loading throws.
   TrainingModel(const RunInputs& inputs, const schema::RunConfig& config, const std::optional<ResumePoint>& resumed,
-                const nn::Place& place, const std::filesystem::path& folder, const StopRequest& stop);
+                const nn::Place& place, const std::filesystem::path& folder, const StopRequest& stop,
+                const std::function<void(const std::string&)>& say);
   TrainingModel(const TrainingModel&) = delete;
 
   // Tells the account what the optimizer's state holds now: all of it, or where it is paged what of it is resident.

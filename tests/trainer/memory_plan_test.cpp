@@ -1,13 +1,13 @@
-// Units: trainer/memory_plan trainer/plan_report trainer/from_config
+// Units: trainer/memory_plan trainer/from_config
 #include "trainer/memory_plan.h"
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
+#include <map>
 
+#include "core/memory_limit.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/from_config.h"
-#include "trainer/plan_report.h"
 
 namespace nibble::trainer {
 namespace {
@@ -21,9 +21,9 @@ PlanInput some_input(const schema::RunConfig& config = {}, int64_t tokens = 1024
   return plan_input(config, model, tokens);
 }
 
-int64_t bytes_of(const MemoryPlan& plan, const std::string& name) {
+int64_t bytes_of(const MemoryPlan& plan, const std::string& name, const std::string& device = "cpu") {
   for (const PlanComponent& c : plan.components) {
-    if (c.name == name) return c.bytes;
+    if (c.name == name && c.device == device) return c.bytes;
   }
   ADD_FAILURE() << "no component " << name;
   return 0;
@@ -37,40 +37,104 @@ TEST(MemoryPlan, CountsWeightsExactly) {
   config.load_in_4bit = true;
   config.bnb_4bit_use_double_quant = false;
   // Half a byte a weight and an fp32 scale for 64.
-  EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "base weights"), elements / 2 + elements / 16);
+  EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "base weights"), elements / 2);
+  EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "base scales"), elements / 16);
   config.lora_target_modules = {"q_proj", "v_proj"};
   config.lora_r = 8;
   const int64_t adapter = 2 * 2 * 8 * (512 + 512);
   EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "adapters"), 2 * adapter);
+  EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "adapter gradients"), 4 * adapter);
   EXPECT_EQ(bytes_of(plan_memory(some_input(config)), "optimizer state"), 12 * adapter);
 }
 
-TEST(ChooseRecompute, TakesTheCheapestLevelThatFits) {
-  PlanInput input = some_input({}, 100000);
-  const auto total = [&](Recompute level) {
-    input.recompute = {level};
-    return plan_memory(input).total_bytes();
-  };
-  int64_t before = std::numeric_limits<int64_t>::max();
-  for (Recompute level : {Recompute::kNone, Recompute::kElementwise, Recompute::kMlp}) {
-    const int64_t bytes = total(level);
-    EXPECT_LT(bytes, before);
-    before = bytes;
-    EXPECT_EQ(choose_recompute(input, bytes).level, level);
+TEST(MemoryPlan, AddsUpByDeviceAndByPart) {
+  PlanInput input = some_input();
+  input.device = PlanDevice::kCuda;
+  input.choices.offload_embedding = true;
+  const MemoryPlan plan = plan_memory(input);
+  std::map<std::string, int64_t> sums;
+  int64_t of_base = 0;
+  for (const PlanComponent& c : plan.components) {
+    sums[c.device] += c.bytes;
+    if (c.device == "cuda" && c.part == MemoryPart::kBase) of_base += c.bytes;
   }
-  EXPECT_EQ(choose_recompute(input, 0).level, Recompute::kLayer);
+  EXPECT_EQ(plan.total_bytes(), sums.at("cuda"));
+  EXPECT_EQ(plan.total_bytes("cpu"), sums.at("cpu"));
+  EXPECT_EQ(plan.bytes_of(MemoryPart::kBase), of_base);
+  EXPECT_EQ(bytes_of(plan, "embedding", "cuda"), 0);
+  EXPECT_EQ(bytes_of(plan, "embedding", "cpu"), 96 * 512 * 2);
+  EXPECT_GT(bytes_of(plan, "CUDA context", "cuda"), 0);
+}
+
+TEST(MemoryPlan, StreamedBaseIsTwoLayersOnADevice) {
+  PlanInput input = some_input();
+  input.model.num_hidden_layers = 10;
+  input.device = PlanDevice::kCuda;
+  input.choices = MemoryChoices{every_layer(10, Recompute::kLayer), 256, false, false, 0};
+  const int64_t resident = bytes_of(plan_memory(input), "base weights", "cuda");
+  input.choices.streamed = true;
+  const MemoryPlan streamed = plan_memory(input);
+  EXPECT_EQ(bytes_of(streamed, "base weights", "cuda") * 5, resident);
+  EXPECT_GT(bytes_of(streamed, "base weights", "cpu"), resident);  // with their scales
+}
+
+TEST(MemoryPlan, HeadInFourBitsTakesAQuarterAndKeepsATiedEmbedding) {
+  schema::RunConfig config;
+  config.lm_head_load_in_4bit = true;
+  PlanInput input = some_input(config);
+  const int64_t table = 96 * 512 * 2;
+  EXPECT_LT(bytes_of(plan_memory(input), "output head"), table / 3);
+  input.model.tie_word_embeddings = true;
+  EXPECT_EQ(bytes_of(plan_memory(input), "embedding"), table);
+  EXPECT_LT(bytes_of(plan_memory(input), "output head"), table / 3);
+}
+
+TEST(MemoryPlan, PagedStateIsItsBudgetOnADeviceAndWholeOnTheHost) {
+  schema::RunConfig config;
+  config.optim = Optim::kPagedAdamw32bit;
+  config.lora_r = 512;
+  PlanInput input = some_input(config);
+  input.device = PlanDevice::kCuda;
+  const int64_t whole = optimizer_state_bytes(input);
+  ASSERT_GT(whole, int64_t{32} << 20);
+  input.choices.paged_budget_bytes = int64_t{16} << 20;
+  const MemoryPlan plan = plan_memory(input);
+  EXPECT_EQ(bytes_of(plan, "optimizer state", "cuda"), int64_t{16} << 20);
+  EXPECT_EQ(bytes_of(plan, "optimizer state", "cpu"), whole);
+}
+
+TEST(SetBatch, ADeviceTakesABatchAtOnceAndACpuInParts) {
+  PlanInput input = some_input();
+  set_batch(input, 8, 256, 256);
+  EXPECT_EQ(input.pass_tokens, 767 / 64 * 64 + 64);  // 511 tokens, and the document that ends the pass
+  input.device = PlanDevice::kCuda;
+  set_batch(input, 8, 256, 256);
+  EXPECT_EQ(input.pass_tokens, 2048);
+}
+
+TEST(MemoryLimit, IsTheLowestOfTheProcess) {
+  EXPECT_EQ(memory_limit_bytes(), memory_limit().bytes);
   EXPECT_GT(memory_limit_bytes(), int64_t{64} << 20);
 }
 
-TEST(PlanReport, SaysWhetherItFits) {
-  const PlanInput input = some_input();
-  const MemoryPlan plan = plan_memory(input);
-  const auto json = nlohmann::json::parse(plan_json(plan, input, plan.total_bytes()));
-  EXPECT_EQ(json.at("total_bytes").at("cpu"), plan.total_bytes());
-  EXPECT_EQ(json.at("fits").at("cpu"), true);
-  EXPECT_EQ(json.at("components").size(), plan.components.size());
-  EXPECT_EQ(nlohmann::json::parse(plan_json(plan, input, plan.total_bytes() - 1)).at("fits").at("cpu"), false);
-  EXPECT_NE(plan_text(plan, input, 1).find("does not fit"), std::string::npos);
+TEST(FromConfig, LeavesToThePlannerWhatTheConfigurationDoesNotSay) {
+  schema::RunConfig config;
+  FixedChoices fixed = fixed_choices(config);
+  EXPECT_FALSE(fixed.recompute || fixed.loss_chunk_tokens || fixed.streamed || fixed.offload_embedding || fixed.paged_budget_bytes);
+  config.recompute = Recompute::kMlp;
+  config.loss_chunk_tokens = 64;
+  config.base_residency = BaseResidency::kStreamed;
+  config.offload_embedding = AutoSwitch::kFalse;
+  config.paged_budget_mib = 3;
+  fixed = fixed_choices(config);
+  EXPECT_EQ(fixed.recompute, Recompute::kMlp);
+  EXPECT_EQ(fixed.loss_chunk_tokens, 64);
+  EXPECT_EQ(fixed.streamed, true);
+  EXPECT_EQ(fixed.offload_embedding, false);
+  EXPECT_EQ(fixed.paged_budget_bytes, 3 << 20);
+  const MemoryChoices choices = some_input(config).choices;
+  EXPECT_EQ(choices.recompute.at(1).level, Recompute::kMlp);
+  EXPECT_TRUE(choices.streamed);
 }
 
 TEST(FromConfig, TotalStepsFollowEpochsWhereMaxStepsDoesNotSay) {

@@ -1,0 +1,82 @@
+#include "trainer/plan_budget.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/memory_limit.h"
+#include "gpu/runtime_table.h"
+#include "io/hf_config.h"
+#include "io/hub_cache.h"
+#include "trainer/plan_advice.h"
+
+namespace nibble::trainer {
+namespace fs = std::filesystem;
+namespace {
+
+// A share of a machine's memory is left to the system and to what the plan does not know.
+constexpr double kUsableShare = 0.8;
+
+// Memory a byte of file (measured): a tokenizer.json becomes tables of strings and merges; rows become ids, and the reader's
+// buffers stay with malloc.
+constexpr int64_t kTokenizerBytes = 12, kRowBytes = 3;
+
+int64_t size_of(const fs::path& path) {
+  std::error_code missing;
+  const auto bytes = fs::file_size(path, missing);
+  return missing ? 0 : static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
+Budget cpu_budget(const schema::RunConfig& config) {
+  const MemoryLimit limit = memory_limit();
+  if (config.max_memory.bytes > 0) {
+    const int64_t bytes = std::min(config.max_memory.bytes, limit.bytes);
+    return {bytes, "max_memory", bytes};
+  }
+  return {static_cast<int64_t>(kUsableShare * static_cast<double>(limit.bytes)), limit.source, limit.bytes};
+}
+
+Budget gpu_budget(const schema::RunConfig& config, const nn::Place& place) {
+  int64_t free = 0, total = 0;
+  place.queue.module->runtime->memory(&free, &total);
+  const int64_t usable = free - kCardReserveBytes;
+  if (config.max_memory.bytes > 0 && config.max_memory.bytes < usable) return {config.max_memory.bytes, "max_memory", config.max_memory.bytes};
+  return {usable, "this GPU", usable};
+}
+
+Budget card_budget(double gib) {
+  const auto bytes = static_cast<int64_t>(gib * static_cast<double>(int64_t{1} << 30)) - kCardReserveBytes;
+  return {bytes, fmt::format("a GPU of {:g} GB", gib), bytes};
+}
+
+std::optional<quant::QuantConfig> stored_quant(const io::WeightSource& source) {
+  const std::string name = nn::projection_path(0, nn::Projection::kQ) + ".weight";
+  if (!source.has(name) || !source.is_packed(name)) return std::nullopt;
+  return source.read_packed(name).config;
+}
+
+BaseShape read_base_shape(const std::string& model_name_or_path) {
+  const fs::path path = io::find_model(model_name_or_path);
+  std::error_code missing;
+  const bool weights = !fs::is_directory(path, missing) || fs::exists(path / "model.safetensors", missing) ||
+                       fs::exists(path / "model.safetensors.index.json", missing) || !fs::exists(path / "config.json", missing);
+  if (!weights) return {io::read_hf_config(path / "config.json"), std::nullopt};
+  const auto source = io::open_weight_source(model_name_or_path);
+  return {source->config(), stored_quant(*source)};
+}
+
+int64_t expected_process_bytes(const schema::RunConfig& config) {
+  int64_t bytes = resident_bytes();
+  std::error_code missing;
+  const fs::path model(config.model_name_or_path);
+  bytes += kTokenizerBytes * (size_of(model / "tokenizer.json") + size_of(model / "tokenizer.model"));
+  for (const auto* files : {&config.train_file, &config.validation_file}) {
+    for (const std::string& file : *files) bytes += kRowBytes * size_of(file);
+  }
+  return bytes;
+}
+
+}  // namespace nibble::trainer

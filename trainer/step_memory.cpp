@@ -1,0 +1,252 @@
+#include "trainer/step_memory.h"
+
+#include <algorithm>
+
+namespace nibble::trainer {
+namespace {
+
+using nn::Projection;
+
+// As in nn/arena.cpp.
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kMinBlock = int64_t{16} << 20;
+constexpr int64_t kPage = int64_t{2} << 20;
+
+// Inputs of layers on their way to host memory and back.
+constexpr int64_t kOffloadBuffers = 2;
+
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+class Scope {
+ public:
+  explicit Scope(ArenaModel& arena) : arena_(arena), mark_(arena.mark()) {}
+  Scope(const Scope&) = delete;
+  ~Scope() { arena_.release(mark_); }
+
+ private:
+  ArenaModel& arena_;
+  ArenaModel::Mark mark_;
+};
+
+// One pass: which tensor is taken from which arena, and when it is given back.
+class StepModel {
+ public:
+  explicit StepModel(const StepShape& shape) : s_(shape), c_(*shape.model) {}
+
+  StepMemory run(const std::vector<nn::RecomputePolicy>& recompute) {
+    StepMemory memory;
+    std::vector<ArenaModel::Mark> below;
+    bool offloads = false;
+    saved_.take(hidden());
+    for (const nn::RecomputePolicy& policy : recompute) {
+      if (on_device() && policy.offloads_input()) {
+        memory.offloaded_bytes += hidden();
+        offloads = true;
+      } else {
+        saved_.take(hidden());
+      }
+      below.push_back(saved_.mark());
+      forward(policy);
+      if (on_device() && policy.keeps_attention()) memory.kept_outside_bytes += attended_bytes() + lse_bytes();
+    }
+    for (int64_t i = 0; offloads && i < kOffloadBuffers; ++i) saved_.take(hidden());
+    int64_t layers = scratch_.peak_bytes();
+    scratch_.take(hidden());       // the final norm's output
+    scratch_.take(4 * s_.tokens);  // and its factors
+    scratch_.take(hidden());       // dy
+    scratch_.start_phase();
+    loss();
+    const int64_t with_loss = scratch_.phase_peak_bytes();
+    scratch_.take(hidden());       // dx
+    scratch_.start_phase();
+    for (size_t l = recompute.size(); l-- > 0;) {
+      backward(recompute[l]);
+      saved_.release(below[l]);
+    }
+    layers = std::max(layers, scratch_.phase_peak_bytes());
+    memory.saved_bytes = saved_.peak_bytes();
+    memory.workspace_bytes = layers;
+    memory.loss_bytes = std::max<int64_t>(0, with_loss - layers);
+    // One block each, of whole pages.
+    memory.slack_bytes = round_up(memory.saved_bytes, kPage) - memory.saved_bytes + round_up(memory.scratch_bytes(), kPage) - memory.scratch_bytes();
+    return memory;
+  }
+
+ private:
+  bool on_device() const { return s_.device == PlanDevice::kCuda; }
+  int64_t width(int64_t columns) const { return s_.tokens * columns * s_.element_bytes; }
+  int64_t hidden() const { return width(c_.hidden_size); }
+  int64_t attended_bytes() const { return width(c_.q_width()); }
+  int64_t lse_bytes() const { return 4 * s_.tokens * c_.num_attention_heads; }
+  bool adapted(Projection p) const { return s_.targets[static_cast<size_t>(p)]; }
+
+  // linear_forward: the input of B stays, a masked input does not.
+  void project(Projection p, ArenaModel& keep) {
+    if (!adapted(p)) return;
+    keep.take(width(s_.lora_r));
+    const Scope scope(scratch_);
+    if (s_.dropout) scratch_.take(width(nn::projection_shape(c_, p).in));
+  }
+
+  // linear_backward; `keeps` where the caller's scope holds dh.
+  void project_back(Projection p) {
+    if (!adapted(p)) return;
+    const Scope scope(scratch_);
+    scratch_.take(width(s_.lora_r));
+    const nn::LinearShape shape = nn::projection_shape(c_, p);
+    {
+      const Scope inner(scratch_);
+      scratch_.take(shape.out * s_.lora_r * s_.element_bytes);
+      if (s_.dropout) scratch_.take(width(shape.in));
+    }
+    scratch_.take(shape.in * s_.lora_r * s_.element_bytes);
+    if (s_.dropout) scratch_.take(width(shape.in));
+  }
+
+  void heads(Projection p, int64_t count, bool normed, ArenaModel& arena) {
+    arena.take(width(count * c_.head_dim));
+    if (normed && c_.qk_norm) {
+      arena.take(width(count * c_.head_dim));
+      arena.take(4 * s_.tokens * count);
+    }
+    project(p, arena);
+  }
+
+  void attention(ArenaModel& arena) {
+    heads(Projection::kQ, c_.num_attention_heads, true, arena);
+    heads(Projection::kK, c_.num_key_value_heads, true, arena);
+    heads(Projection::kV, c_.num_key_value_heads, false, arena);
+    if (on_device()) return;
+    arena.take(attended_bytes());
+    arena.take(lse_bytes());
+  }
+
+  void mid(ArenaModel& arena, ArenaModel& norm_arena) {
+    arena.take(hidden());
+    project(Projection::kO, arena);
+    norm_arena.take(hidden());
+  }
+
+  void gate_up(ArenaModel& arena) {
+    arena.take(width(c_.intermediate_size));
+    arena.take(width(c_.intermediate_size));
+    project(Projection::kGate, arena);
+    project(Projection::kUp, arena);
+  }
+
+  void forward(nn::RecomputePolicy policy) {
+    const Scope scope(scratch_);
+    ArenaModel& elementwise = policy.keeps_elementwise() ? saved_ : scratch_;
+    ArenaModel& kept = policy.keeps_attention() ? saved_ : scratch_;
+    kept.take(4 * s_.tokens);
+    kept.take(4 * s_.tokens);
+    elementwise.take(hidden());
+    attention(kept);
+    mid(kept, elementwise);
+    gate_up(policy.keeps_mlp() ? saved_ : scratch_);
+    const Scope down(scratch_);
+    scratch_.take(width(c_.intermediate_size));
+    project(Projection::kDown, saved_);
+  }
+
+  void backward(nn::RecomputePolicy policy) {
+    const Scope scope(scratch_);
+    if (!policy.keeps_elementwise()) {
+      scratch_.take(hidden());
+      if (!policy.keeps_attention()) scratch_.take(4 * s_.tokens);
+    }
+    if (!policy.keeps_attention()) {
+      attention(scratch_);
+      mid(scratch_, scratch_);
+      scratch_.take(4 * s_.tokens);
+    } else if (!policy.keeps_elementwise()) {
+      scratch_.take(hidden());
+    }
+    if (!policy.keeps_mlp()) gate_up(scratch_);
+    scratch_.take(width(c_.intermediate_size));  // the product's gradient, then the product
+    project_back(Projection::kDown);
+    if (adapted(Projection::kDown)) scratch_.take(width(s_.lora_r));
+    scratch_.take(hidden());
+    project_back(Projection::kGate);
+    project_back(Projection::kUp);
+    scratch_.take(attended_bytes());
+    project_back(Projection::kO);
+    scratch_.take(width(c_.q_width()));
+    scratch_.take(width(c_.kv_width()));
+    scratch_.take(width(c_.kv_width()));
+    if (c_.qk_norm) {
+      scratch_.take(width(c_.q_width()));
+      scratch_.take(width(c_.kv_width()));
+    }
+    project_back(Projection::kQ);
+    project_back(Projection::kK);
+    project_back(Projection::kV);
+  }
+
+  void loss() {
+    const Scope scope(scratch_);
+    const int64_t rows = std::min(s_.loss_chunk_tokens, s_.labelled_rows);
+    if (on_device()) scratch_.take(8 * s_.labelled_rows);
+    scratch_.take(rows * c_.hidden_size * s_.element_bytes);
+    scratch_.take(rows * c_.vocab_size * s_.element_bytes);
+    if (s_.head_panel_bytes > 0) scratch_.take(s_.head_panel_bytes);
+  }
+
+  const StepShape& s_;
+  const nn::ModelConfig& c_;
+  ArenaModel saved_, scratch_;
+};
+
+}  // namespace
+
+void ArenaModel::reserve(int64_t bytes) {
+  if (blocks_.empty() && bytes > 0) blocks_.push_back({round_up(bytes, kPage), 0, 0});
+}
+
+void ArenaModel::take(int64_t bytes) {
+  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
+    if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
+      blocks_.pop_back();
+      break;
+    }
+    blocks_[top_.block].used = top_.used;
+    ++top_.block;
+    top_.used = 0;
+  }
+  if (top_.block == blocks_.size()) {
+    blocks_.push_back({round_up(std::max(size, kMinBlock), kPage), 0, 0});
+    top_.used = 0;
+  }
+  top_.used += size;
+  Block& block = blocks_[top_.block];
+  block.touched = std::max(block.touched, std::min(round_up(top_.used, kPage), block.size));
+  in_use_ += size;
+  peak_ = std::max(peak_, in_use_);
+  phase_peak_ = std::max(phase_peak_, in_use_);
+}
+
+void ArenaModel::release(const Mark& mark) {
+  int64_t freed = top_.used - mark.used;
+  for (size_t i = mark.block; i < top_.block; ++i) freed += blocks_[i].used;
+  in_use_ -= freed;
+  top_ = mark;
+}
+
+int64_t ArenaModel::reserved_bytes() const {
+  int64_t sum = 0;
+  for (const Block& block : blocks_) sum += block.size;
+  return sum;
+}
+
+int64_t ArenaModel::touched_bytes() const {
+  int64_t sum = 0;
+  for (const Block& block : blocks_) sum += block.touched;
+  return sum;
+}
+
+StepMemory step_memory(const StepShape& shape, const std::vector<nn::RecomputePolicy>& recompute) {
+  return StepModel(shape).run(recompute);
+}
+
+}  // namespace nibble::trainer
