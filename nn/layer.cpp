@@ -1,7 +1,9 @@
 #include "nn/layer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 #include "nn/attention.h"
 #include "nn/elementwise.h"
@@ -83,10 +85,14 @@ class LayerPass {
     rms_norm(s.mid, layer_.post_attention_norm, config_.rms_norm_eps, s.mid_normed, s.mid_rstd, ws_.place.queue);
   }
 
-  void gate_up(LayerSaved& s, Arena& arena) {
+  void take_gate_up(LayerSaved& s, Arena& arena) {
     const std::array<int64_t, 2> sizes{tokens(s), config_.intermediate_size};
     s.gate = arena.take(sizes, s.x.scalar_type());
     s.up = arena.take(sizes, s.x.scalar_type());
+  }
+
+  void gate_up(LayerSaved& s, Arena& arena) {
+    if (!s.gate.defined()) take_gate_up(s, arena);
     project(s, layer_.gate, Projection::kGate, s.mid_normed, s.gate, arena);
     project(s, layer_.up, Projection::kUp, s.mid_normed, s.up, arena);
   }
@@ -149,6 +155,89 @@ void heads_backward(const Tensor& d, const Tensor& raw, const Tensor& norm, cons
   flat.copy_(dx);
 }
 
+// The MLP in chunks of tokens, so that its temporaries, the widest of a layer, do not grow with a row's length (as TiledMLP of
+// arXiv 2506.13996). Adapters' gradients are then summed chunk by chunk, in another order than at once, and LibTorch may choose
+// another kernel for fewer rows: the last bits differ. Kept and rebuilt activations are cut alike and do not.
+constexpr Projection kMlp[] = {Projection::kGate, Projection::kUp, Projection::kDown};
+
+bool in_chunks(const LayerContext& context, int64_t tokens) {
+  return context.mlp_chunk_tokens > 0 && tokens > context.mlp_chunk_tokens;
+}
+
+// Calls part(begin, count, context) for each chunk. A chunk has dropout masks of its own: passes are numbered below 2^48.
+template <class Part>
+void each_chunk(const LayerContext& context, int64_t tokens, const Part& part) {
+  LayerContext chunk = context;
+  for (int64_t begin = 0; begin < tokens; begin += context.mlp_chunk_tokens) {
+    part(begin, std::min(context.mlp_chunk_tokens, tokens - begin), chunk);
+    chunk.dropout.micro_step += uint64_t{1} << 48;
+  }
+}
+
+// Some tokens of what the MLP reads and keeps.
+LayerSaved rows_of(const LayerSaved& s, int64_t begin, int64_t count) {
+  const auto rows = [&](const Tensor& t) { return t.defined() ? t.narrow(0, begin, count) : t; };
+  LayerSaved part;
+  part.x = rows(s.x);
+  part.mid = rows(s.mid);
+  part.mid_normed = rows(s.mid_normed);
+  part.gate = rows(s.gate);
+  part.up = rows(s.up);
+  for (const Projection p : kMlp) part.h[static_cast<int>(p)] = rows(s.h[static_cast<int>(p)]);
+  return part;
+}
+
+// Where `mlp` is ws.saved, gate and up are kept. y is written.
+void mlp_forward_in_chunks(const Layer& layer, const LayerContext& context, LayerSaved& s, const Tensor& y, Arena& mlp, Arena& down,
+                           Workspace& ws) {
+  LayerPass whole(layer, context, ws);
+  const bool keeps = &mlp != &ws.scratch;
+  if (keeps) whole.take_gate_up(s, mlp);
+  for (const Projection p : kMlp) {
+    const std::optional<Lora>& lora = layer.projection(p).lora;
+    Arena& arena = p == Projection::kDown ? down : mlp;
+    if (lora && (keeps || p == Projection::kDown)) s.h[static_cast<int>(p)] = arena.take({s.x.size(0), lora->rank()}, s.x.scalar_type());
+  }
+  each_chunk(context, s.x.size(0), [&](int64_t begin, int64_t count, const LayerContext& chunk) {
+    ArenaScope scope(ws.scratch);
+    LayerPass pass(layer, chunk, ws);
+    const LayerSaved kept = rows_of(s, begin, count);
+    LayerSaved part = kept;
+    pass.gate_up(part, ws.scratch);
+    pass.down(part, y.narrow(0, begin, count), ws.scratch);
+    for (const Projection p : kMlp) {
+      const Tensor& h = kept.h[static_cast<int>(p)];
+      if (h.defined()) h.copy_(part.h[static_cast<int>(p)]);
+    }
+  });
+}
+
+// y = mid + down(act): from dy to the gradient of mid's norm, which is taken where it is undefined, else written. act is
+// rebuilt in the pass that makes gate's and up's gradients, and takes the place of its own.
+void mlp_backward(Layer& layer, const LayerContext& context, LayerSaved& s, const Tensor& dy, Tensor& d_normed, Workspace& ws) {
+  const Tensor d_act = ws.scratch.take(s.gate.sizes(), dy.scalar_type()), act = d_act;
+  const Tensor down_dh = linear_backward_input(layer.down, s.h[static_cast<int>(Projection::kDown)], dy, d_act, Into::kWrite,
+                                               context.dropout, ws);
+  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up, act, ws.place.queue);
+  linear_backward_a(layer.down, act, down_dh, context.dropout, ws);
+  if (!d_normed.defined()) d_normed = ws.scratch.take(dy.sizes(), dy.scalar_type());
+  linear_backward(layer.gate, s.mid_normed, s.h[static_cast<int>(Projection::kGate)], s.gate, d_normed, Into::kWrite, context.dropout, ws);
+  linear_backward(layer.up, s.mid_normed, s.h[static_cast<int>(Projection::kUp)], s.up, d_normed, Into::kAdd, context.dropout, ws);
+}
+
+void mlp_backward_in_chunks(Layer& layer, const LayerContext& context, const LayerSaved& s, const Tensor& dy, const Tensor& d_normed,
+                            Workspace& ws) {
+  each_chunk(context, dy.size(0), [&](int64_t begin, int64_t count, const LayerContext& chunk) {
+    ArenaScope scope(ws.scratch);
+    LayerSaved part = rows_of(s, begin, count);
+    const Tensor down_h = part.h[static_cast<int>(Projection::kDown)];
+    if (!part.gate.defined()) LayerPass(layer, chunk, ws).gate_up(part, ws.scratch);
+    part.h[static_cast<int>(Projection::kDown)] = down_h;
+    Tensor d_part = d_normed.narrow(0, begin, count);
+    mlp_backward(layer, chunk, part, dy.narrow(0, begin, count), d_part, ws);
+  });
+}
+
 }  // namespace
 
 void layer_forward(const Layer& layer, const LayerContext& context, const Tensor& x, const Tensor& y, RecomputePolicy policy,
@@ -167,8 +256,12 @@ void layer_forward(const Layer& layer, const LayerContext& context, const Tensor
   pass.input_norm(s, elementwise);
   pass.attention(s, attention, cache);
   pass.mid(s, attention, elementwise);
-  pass.gate_up(s, mlp);
-  pass.down(s, y, training ? ws.saved : ws.scratch);
+  if (in_chunks(context, x.size(0))) {
+    mlp_forward_in_chunks(layer, context, s, y, mlp, training ? ws.saved : ws.scratch, ws);
+  } else {
+    pass.gate_up(s, mlp);
+    pass.down(s, y, training ? ws.saved : ws.scratch);
+  }
   if (!training) return;
   const Tensor down_h = s.h[static_cast<int>(Projection::kDown)];
   if (!policy.keeps_attention()) {
@@ -194,20 +287,19 @@ void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, Re
   } else if (!policy.keeps_elementwise()) {
     pass.mid_norm(s, ws.scratch);
   }
-  if (!policy.keeps_mlp()) pass.gate_up(s, ws.scratch);
+  const bool chunks = in_chunks(context, tokens);
+  if (!policy.keeps_mlp() && !chunks) pass.gate_up(s, ws.scratch);
 
   const auto backward = [&](Linear& linear, Projection p, const Tensor& x, const Tensor& d, const Tensor& dx, Into into) {
     linear_backward(linear, x, s.h[static_cast<int>(p)], d, dx, into, context.dropout, ws);
   };
-  // y = mid + down(act). act is rebuilt in the pass that makes gate's and up's gradients, and takes the place of its own.
-  const Tensor d_act = ws.scratch.take(s.gate.sizes(), dtype), act = d_act;
-  const Tensor down_dh = linear_backward_input(layer.down, s.h[static_cast<int>(Projection::kDown)], dy, d_act, Into::kWrite,
-                                               context.dropout, ws);
-  swiglu_backward(d_act, s.gate, s.up, /*dgate=*/s.gate, /*dup=*/s.up, act, ws.place.queue);
-  linear_backward_a(layer.down, act, down_dh, context.dropout, ws);
-  Tensor d_normed = ws.scratch.take({tokens, context.config.hidden_size}, dtype);
-  backward(layer.gate, Projection::kGate, s.mid_normed, s.gate, d_normed, Into::kWrite);
-  backward(layer.up, Projection::kUp, s.mid_normed, s.up, d_normed, Into::kAdd);
+  Tensor d_normed;
+  if (chunks) {
+    d_normed = ws.scratch.take(dy.sizes(), dtype);
+    mlp_backward_in_chunks(layer, context, s, dy, d_normed, ws);
+  } else {
+    mlp_backward(layer, context, s, dy, d_normed, ws);
+  }
   // dy becomes the gradient of mid: the residual's part is already in it.
   rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true, ws.place.queue);
   // mid = x + o(attended)

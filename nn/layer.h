@@ -22,6 +22,7 @@ struct LayerContext {
   std::span<const int32_t> document_starts;   // [documents + 1]
   DropoutContext dropout;
   DeviceDocuments device_documents;           // on a GPU
+  int64_t mlp_chunk_tokens = 0;               // tokens that go through the MLP at a time; 0: all
 };
 
 // What forward keeps for backward. Tensors that the policy does not keep are undefined until backward rebuilds them.
