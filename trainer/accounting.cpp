@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
@@ -57,23 +57,6 @@ std::string first_line(std::string text) { return text.substr(0, text.find('\n')
 
 }  // namespace
 
-MemoryPart part_of(std::string_view plan_component) {
-  constexpr std::array<std::pair<std::string_view, MemoryPart>, 20> kParts{{
-      {"base weights", MemoryPart::kBase},           {"packed base", MemoryPart::kBase},
-      {"base scales", MemoryPart::kBase},            {"scales", MemoryPart::kBase},
-      {"norms", MemoryPart::kBase},                  {"embedding", MemoryPart::kEmbedding},
-      {"output head", MemoryPart::kHead},            {"head", MemoryPart::kHead},
-      {"adapters", MemoryPart::kAdapters},           {"adapter gradients", MemoryPart::kGradients},
-      {"gradients", MemoryPart::kGradients},         {"optimizer state", MemoryPart::kOptimizer},
-      {"saved activations", MemoryPart::kSavedActivations},
-      {"layer workspace", MemoryPart::kWorkspace},   {"recompute workspace", MemoryPart::kWorkspace},
-      {"attention workspace", MemoryPart::kWorkspace},
-      {"decoded weight", MemoryPart::kPanels},       {"dequantization panels", MemoryPart::kPanels},
-      {"logits chunk", MemoryPart::kLogits},         {"logits", MemoryPart::kLogits}}};
-  const auto found = std::find_if(kParts.begin(), kParts.end(), [&](const auto& entry) { return entry.first == plan_component; });
-  return found == kParts.end() ? MemoryPart::kLibraries : found->second;
-}
-
 void RunMemory::assign(const nn::Model& model) {
   torch_memory_.assign(model.embedding, MemoryPart::kEmbedding);
   const quant::QuantizedWeight& packed = model.head.packed;
@@ -93,11 +76,14 @@ std::vector<MemoryLine> RunMemory::lines() const {
       const auto part = static_cast<MemoryPart>(i);
       MemoryLine line{part, side, 0, account_.in_use(part, side), account_.peak(part, side)};
       for (const PlanComponent& c : plan_.components) {
-        if (part_of(c.name) == part && (c.device == "cpu") == (side == MemorySide::kHost)) line.planned += c.bytes;
+        if (c.part == part && (c.device == "cpu") == (side == MemorySide::kHost)) line.planned += c.bytes;
       }
       if (part == MemoryPart::kLibraries && side == MemorySide::kHost) {
         line.in_use = std::max<int64_t>(0, resident_bytes() - account_.total(side));
         line.peak = std::max<int64_t>(0, peak_resident_bytes() - account_.peak_total(side));
+      }
+      if (part == MemoryPart::kLibraries && side == MemorySide::kDevice) {
+        line.in_use = line.peak = std::max<int64_t>(0, device_bytes() - account_.peak_total(side));
       }
       if (line.planned != 0 || line.peak != 0) all.push_back(line);
     }
@@ -176,6 +162,10 @@ void RunMemory::explain() const {
     refuse(now, MemorySide::kDevice, 0, first_line(e.what()));
   } catch (const std::bad_alloc&) {
     refuse(now, MemorySide::kHost, 0, "");
+  } catch (const std::system_error& e) {
+    // A thread that could not be started: its stack had no room.
+    if (e.code() != std::errc::resource_unavailable_try_again && e.code() != std::errc::not_enough_memory) throw;
+    refuse(MemoryPart::kLibraries, MemorySide::kHost, 0, e.what());
   } catch (const std::exception& e) {
     if (!says_out_of_memory(e.what())) throw;
     const bool on_device = std::string_view(e.what()).find("CUDA") != std::string_view::npos;

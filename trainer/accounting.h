@@ -6,11 +6,11 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/memory_account.h"
 #include "core/memory_limit.h"
+#include "gpu/memory_watch.h"
 #include "nn/model.h"
 #include "tensor/torch_memory.h"
 #include "trainer/memory_plan.h"
@@ -27,9 +27,6 @@ struct MemoryLine {
   int64_t peak = 0;
 };
 
-// Which component a line of the plan belongs to; kLibraries for what no component reports.
-MemoryPart part_of(std::string_view plan_component);
-
 class RunMemory {
  public:
   // Counts this thread's LibTorch memory from now on: make it before the first tensor.
@@ -39,15 +36,23 @@ class RunMemory {
   const MemoryLimit& limit() const { return limit_; }
 
   void set_plan(const MemoryPlan& plan) { plan_ = plan; }
+  // Asks the driver from now on what a device's run takes of it. Call it before anything is allocated there. THROWS CudaError
+  void watch(const gpu::Queue& queue) { device_.emplace(queue); }
+  // After each step.
+  void look() {
+    if (device_) device_->look();
+  }
+
   // Says which of the loaded tensors is what. Call it when the adapters are attached.
   void assign(const nn::Model& model);
 
-  // Components that are planned or were used; the last one of host memory is the rest of the process. On a device the rest
-  // is not ours to see.
+  // Components that are planned or were used; the last one of a side is the rest: of the process, or of what the driver says
+  // is taken. (The CUDA context was there before, and is not in it.)
   std::vector<MemoryLine> lines() const;
   int64_t planned_bytes() const { return plan_.total_bytes(); }
-  // The largest so far: the process's resident memory, and what was taken of a device.
-  int64_t measured_bytes() const { return peak_resident_bytes() + account_.peak_total(MemorySide::kDevice); }
+  // The largest so far, where the run computes: the process's resident memory, or what was taken of the device.
+  int64_t measured_bytes() const { return device_bytes() > 0 ? device_bytes() : peak_resident_bytes(); }
+  int64_t device_bytes() const { return device_ ? device_->peak_bytes() : 0; }
 
   NamedNumbers in_use_mib() const;  // by component; a device's run has its host memory under "host_..."
   NamedNumbers peak_mib() const;
@@ -69,6 +74,7 @@ class RunMemory {
   MemoryLimit limit_;
   tensor::TorchMemory torch_memory_;
   MemoryPlan plan_;
+  std::optional<gpu::MemoryWatch> device_;
   bool warned_ = false;
 };
 

@@ -30,6 +30,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   for (const std::string& note : loaded.notes) say(note);
   nn::Place place = choose_place(config, say);
   place.account = &memory.account();
+  memory.watch(place.queue);
   const StopRequest stop;
 
   // What the run reads, and whether it fits.

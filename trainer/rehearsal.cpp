@@ -27,6 +27,7 @@ void rehearse(const schema::RunConfig& config, const RunInputs& inputs, const St
   }
   make_worst_step(training.model, training.pass, training.optimizer, step.pass, train, evaluation);
   training.report_memory();
+  memory.look();
   constexpr double kMib = 1024.0 * 1024.0;
   const auto planned = static_cast<double>(memory.planned_bytes()), measured = static_cast<double>(memory.measured_bytes());
   const std::string text = fmt::format("worst step first: passes of up to {} tokens; planned {:.0f} MiB, measured {:.0f} MiB ({:+.1f} %)\n{}",

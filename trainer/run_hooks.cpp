@@ -60,9 +60,11 @@ LoopHooks run_hooks(const HookParts& parts) {
   hooks.measure = [parts](MetricsRow& row) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
     row.memory = parts.memory.in_use_mib();
+    row.peak_gpu_mib = static_cast<double>(parts.memory.device_bytes()) / (1024.0 * 1024.0);
   };
   hooks.step_done = [parts] {
     parts.training.report_memory();
+    parts.memory.look();
     const std::optional<std::string> warning = parts.memory.near_limit();
     if (!warning) return;
     parts.progress.message(*warning);

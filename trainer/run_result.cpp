@@ -42,7 +42,7 @@ std::string result_json(const RunResult& result) {
   out["first_step_s"] = result.loop.first_step_done_s;
   out["load_s"] = result.load_s;
   out["peak_rss_mib"] = result.peak_rss_mib;
-  out["peak_gpu_mib"] = result.peak_gpu_mib;
+  out["peak_gpu_mib"] = static_cast<double>(result.memory.device_bytes()) / (1024.0 * 1024.0);
   out["plan_bytes"] = result.memory.planned_bytes();
   out["measured_bytes"] = result.memory.measured_bytes();
   for (const auto& [component, mib] : result.memory.peak_mib()) out["memory_peak_mib"][component] = mib;

@@ -16,7 +16,6 @@ struct RunResult {
   const RunMemory& memory;
   double load_s = 0.0;          // of model and optimizer
   double peak_rss_mib = 0.0;
-  double peak_gpu_mib = 0.0;    // 0 on a CPU
 };
 
 // {"output_dir", "global_step", "train_loss", "eval_loss", "tokens_per_s", "first_step_s", "load_s", "peak_rss_mib",
