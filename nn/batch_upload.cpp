@@ -79,10 +79,7 @@ DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& lab
   Staging& staging = staging_[next_];
   next_ ^= 1;
   // Two batches ago, so it has passed but for the shortest steps.
-  if (staging.used) {
-    while (!runtime.done(staging.copied)) {
-    }
-  }
+  if (staging.used) runtime.wait_on_host(staging.copied);
   grow(staging, elements);
   int64_t at = 0;
   for (size_t i = 0; i < std::size(parts); ++i) {

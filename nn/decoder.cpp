@@ -56,6 +56,7 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
     embed(model_.embedding, batch.ids, x, queue);
   }
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
+  if (!model_.feed) ws_.panels.begin(0);  // with one, nothing is decoded ahead
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], context, x, y, {}, nullptr, ws_, &caches_[l]);

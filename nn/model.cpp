@@ -44,6 +44,9 @@ RecomputePolicy policy_of(const PassOptions& options, size_t layer) {
   return options.recompute.empty() ? RecomputePolicy{} : options.recompute.at(layer);
 }
 
+// The orders in which passes ask for weights (nn/weight_panels.h).
+enum WeightOrder : int64_t { kForwardAndBackward, kForward };
+
 std::vector<int64_t> offloaded_layers(const PassOptions& options, size_t layers, const Place& place) {
   std::vector<int64_t> offloaded;
   for (size_t l = 0; place.queue && l < layers; ++l) {
@@ -86,12 +89,29 @@ Pass::Pass(Model& model, int64_t max_positions, const Place& place)
     : model_(model), rope_(make_rope_table(model.config, max_positions)), ws_(place), offload_(place), host_embedding_(place),
       upload_(std::make_unique<BatchUpload>(place)) {
   ws_.saved.set_part(MemoryPart::kSavedActivations);
+  ws_.panels.set_readable([this](const quant::QuantizedWeight& weight) {
+    return !model_.feed || part_of(weight) == entered_ || model_.feed->resident(part_of(weight));
+  });
   if (!place.queue) return;
   rope_ = {rope_.cos.to(place.device), rope_.sin.to(place.device)};
   device_nll_ = at::zeros({1}, place.options(at::kDouble));
 }
 
 Pass::~Pass() = default;
+
+void Pass::enter(int64_t part, int64_t next) {
+  if (model_.feed) {
+    ws_.panels.settle();  // what was decoded ahead may read the bytes of the part that leaves
+    entered_ = part;
+  }
+  model_.enter(part, next);
+}
+
+int64_t Pass::part_of(const quant::QuantizedWeight& weight) const {
+  const auto begin = reinterpret_cast<uintptr_t>(model_.layers.data()), at = reinterpret_cast<uintptr_t>(&weight);
+  const auto layer = static_cast<int64_t>((at - begin) / sizeof(Layer));
+  return at >= begin && layer < head_part() ? layer : head_part();
+}
 
 Tensor Pass::embed(const DeviceBatch& batch, const Tensor& x) {
   if (model_.embedding_on_host) {
@@ -109,7 +129,7 @@ Tensor Pass::input_of(size_t layer, at::IntArrayRef sizes) {
 
 LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> document_starts,
                            const DropoutContext& dropout) const {
-  return {model_.config, rope_, batch.positions, document_starts, dropout, batch.documents};
+  return {model_.config, rope_, batch.positions, document_starts, dropout, batch.documents, mlp_chunk_tokens_};
 }
 
 LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
@@ -145,13 +165,14 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   std::vector<LayerSaved> saved(count);
   std::vector<Arena::Mark> below(count);  // the stack of kept tensors before each layer
   const std::array<int64_t, 2> sizes{on_device.ids.size(0), model_.config.hidden_size};
+  ws_.panels.begin(kForwardAndBackward);
   offload_.begin(offloaded_layers(options, count, ws_.place), sizes, model_.dtype, ws_.saved);
   Tensor x = embed(on_device, input_of(0, sizes));
   for (size_t l = 0; l < count; ++l) {
     Tensor y = input_of(l + 1, sizes);
     below[l] = ws_.saved.mark();
     if (offload_.holds(static_cast<int64_t>(l))) offload_.store(static_cast<int64_t>(l));
-    model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
+    enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], layer_context, x, y, policy_of(options, l), &saved[l], ws_);
     x = y;
   }
@@ -159,13 +180,13 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   const Tensor rstd = ws_.scratch.take({x.size(0)}, at::kFloat);
   rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, normed, rstd, queue);
   const Tensor dy = ws_.scratch.take(x.sizes(), model_.dtype);
-  model_.enter(head_part(), head_part() - 1);
+  enter(head_part(), head_part() - 1);
   const LossSum sum = loss(normed, labelled, on_device, options, dy);
   if (sum.tokens == 0) return offload_.end(), sum;
   const Tensor dx = ws_.scratch.take(x.sizes(), model_.dtype);
   rms_norm_backward(dy, x, model_.final_norm, rstd, dx, /*accumulate=*/false, queue);
   for (size_t l = count; l-- > 0;) {
-    model_.enter(static_cast<int64_t>(l), std::max<int64_t>(0, static_cast<int64_t>(l) - 1));
+    enter(static_cast<int64_t>(l), std::max<int64_t>(0, static_cast<int64_t>(l) - 1));
     if (options.backward_reaches) options.backward_reaches(static_cast<int64_t>(l));
     if (offload_.holds(static_cast<int64_t>(l))) saved[l].x = offload_.fetch(static_cast<int64_t>(l));
     layer_backward(model_.layers[l], layer_context, saved[l], policy_of(options, l), dx, /*first_layer=*/l == 0, ws_);
@@ -177,10 +198,11 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
 
 Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts) {
   const LayerContext layer_context = context(batch, document_starts, {});
+  ws_.panels.begin(kForward);
   Tensor x = embed(batch, ws_.saved.take({batch.ids.size(0), model_.config.hidden_size}, model_.dtype));
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   for (int64_t l = 0; l < head_part(); ++l) {
-    model_.enter(l, l + 1);
+    enter(l, l + 1);
     layer_forward(model_.layers[static_cast<size_t>(l)], layer_context, x, y, {}, nullptr, ws_);
     std::swap(x, y);
   }
@@ -194,7 +216,7 @@ LossSum Pass::forward_loss(const TokenBatch& batch, const PassOptions& options) 
   const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
   const DeviceBatch on_device = upload_->upload(batch, labelled);
   const Tensor hidden = run_layers(on_device, batch.document_starts);
-  model_.enter(head_part(), 0);
+  enter(head_part(), 0);
   return loss(hidden, labelled, on_device, options, Tensor());
 }
 
@@ -202,7 +224,7 @@ Tensor Pass::forward_logits(const TokenBatch& batch) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const Tensor hidden = run_layers(upload_->upload(batch, {}), batch.document_starts);
-  model_.enter(head_part(), 0);
+  enter(head_part(), 0);
   const Tensor logits = at::empty({hidden.size(0), model_.config.vocab_size}, hidden.options());
   head_logits(model_.head, hidden, logits, ws_);
   return logits;
@@ -213,11 +235,12 @@ std::vector<Tensor> Pass::forward_hidden_states(const TokenBatch& batch) {
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const DeviceBatch on_device = upload_->upload(batch, {});
   const LayerContext layer_context = context(on_device, batch.document_starts, {});
+  ws_.panels.begin(kForward);
   Tensor x = embed(on_device, ws_.saved.take({on_device.ids.size(0), model_.config.hidden_size}, model_.dtype));
   std::vector<Tensor> states{x.clone()};
   for (int64_t l = 0; l < head_part(); ++l) {
     const Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
-    model_.enter(l, l + 1 < head_part() ? l + 1 : 0);
+    enter(l, l + 1 < head_part() ? l + 1 : 0);
     layer_forward(model_.layers[static_cast<size_t>(l)], layer_context, x, y, {}, nullptr, ws_);
     x = y;
     states.push_back(x.clone());

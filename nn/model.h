@@ -103,12 +103,17 @@ class Pass {
     ws_.scratch.reserve(scratch_bytes);
   }
 
+  // How many tokens go through a layer's MLP at a time, in all calls from now on; 0: all. See nn/layer.cpp.
+  void set_mlp_chunk_tokens(int64_t tokens) { mlp_chunk_tokens_ = tokens; }
+
   const Place& place() const { return ws_.place; }
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
 
  private:
   int64_t head_part() const { return static_cast<int64_t>(model_.layers.size()); }  // of BaseFeed
+  void enter(int64_t part, int64_t next);                 // model_.enter, and what depends on it here
+  int64_t part_of(const quant::QuantizedWeight& weight) const;
   Tensor embed(const DeviceBatch& batch, const Tensor& x);  // -> x, written
   // Where the input of `layer` goes until its backward; L: the last layer's output.
   Tensor input_of(size_t layer, at::IntArrayRef sizes);
@@ -121,11 +126,13 @@ class Pass {
   Model& model_;
   RopeTable rope_;
   Workspace ws_;
+  int64_t mlp_chunk_tokens_ = 0;
   ActivationOffload offload_;
   HostEmbedding host_embedding_;
   std::unique_ptr<BatchUpload> upload_;
   Tensor device_nll_;   // [1] fp64, with a queue: the losses of all calls since the last collect()
   LossSum collected_;
+  int64_t entered_ = BaseFeed::kUnknown;  // with a feed
 };
 
 }  // namespace nibble::nn

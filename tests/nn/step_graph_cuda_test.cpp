@@ -75,8 +75,14 @@ TEST_P(StepGraphCuda, RepeatsAPieceOnNewValues) {
   }
   EXPECT_EQ(pieces_called_, 2);
   EXPECT_EQ(graphs.graphs(), 1u);
-  EXPECT_EQ(emulator::calls("cudaLaunchKernelEx"), 4) << "two plain, two recorded";
   EXPECT_EQ(graphs.failure(), "");
+}
+
+TEST_P(StepGraphCuda, LaunchesAPieceTwiceHoweverOftenItRuns) {
+  StepGraphs graphs(place_);
+  for (int i = 0; i < 6; ++i) graphs.run({5, 64}, [&] { piece(); });
+  EXPECT_EQ(emulator::calls("cudaLaunchKernelEx"), 4) << "two plain, two recorded";
+  EXPECT_EQ(emulator::calls("cudaGraphLaunch"), 5);
 }
 
 TEST_P(StepGraphCuda, TellsKeysApartAndKeepsTheNewest) {

@@ -2,6 +2,7 @@
 // CPU's: products and attention are LibTorch's on both sides, everything else is not.
 #include <gtest/gtest.h>
 
+#include "nn/decoder.h"
 #include "nn/lora.h"
 #include "nn/model.h"
 #include "optim/optimizer.h"
@@ -132,6 +133,44 @@ TEST_P(StepOnDevice, TrainsAsTheCpuDoes) {
     }
   });
   EXPECT_EQ(i, weights.size());
+}
+
+// In six passes: each decodes as many weights as the first, and all but its first one on the second stream.
+TEST_P(StepOnDevice, DecodesWeightsAhead) {
+  const Case& c = GetParam();
+  Model model = test::tiny_model(c.options);
+  move_model(model);
+  Place device;
+  device.queue = {test::emulated_module(), nullptr};
+  train(model, c, device);
+  constexpr int64_t kPasses = 6;
+  int64_t main = 0, second = 0;
+  for (const emulator::LogEntry& e : emulator::log()) {
+    if (e.kind != emulator::LogEntry::kLaunch || e.name.rfind("dequantize", 0) != 0) continue;
+    ++(e.stream == 0 ? main : second);
+  }
+  const int64_t each = (main + second) / kPasses;
+  EXPECT_EQ(each > 0, c.options.quantized);
+  EXPECT_EQ((main + second) % kPasses, 0);
+  EXPECT_EQ(main, c.options.quantized ? each + kPasses - 1 : 0);
+}
+
+// A prompt at once and then token by token, attention on the CPU and all else by kernels.
+TEST_P(StepOnDevice, DecodesTextAsTheCpuDoes) {
+  const Case& c = GetParam();
+  Model here = test::tiny_model(c.options), there = test::tiny_model(c.options);
+  move_model(there);
+  const test::TinyBatch batch({12}, c.options.vocab);
+  const std::span<const int32_t> ids(batch.ids);
+  Place device;
+  device.queue = {test::emulated_module(), nullptr};
+  Decoder expected(here, 12), got(there, 12, device);
+  for (const auto& part : {ids.first(9), ids.subspan(9, 1), ids.subspan(10, 2)}) {
+    const Tensor logits = expected.feed(part);
+    // As above: sums over the width in another order, through two layers.
+    const double bound = (c.options.dtype == at::kFloat ? 1e-5 : 2e-2) * logits.norm().item<double>();
+    EXPECT_LE((got.feed(part) - logits).norm().item<double>(), bound);
+  }
 }
 
 }  // namespace
