@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 
 namespace nibble {
 
@@ -15,5 +16,8 @@ void bring_pages(std::span<const std::byte> bytes);
 // Takes the pages of `bytes` out of the process's resident memory. REQUIRES bytes of a mapped file: private memory would
 // come back as zeros.
 void drop_pages(std::span<const std::byte> bytes);
+
+// XXH3-128 of mapped bytes as 32 hex digits, whose pages go as it proceeds. REQUIRES as drop_pages.
+std::string xxh3_128_passing(std::span<const std::byte> bytes);
 
 }  // namespace nibble

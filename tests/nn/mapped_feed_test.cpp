@@ -69,6 +69,17 @@ TEST(MappedPages, ComeAndGoAndKeepTheirBytes) {
   EXPECT_EQ(file.resident(3, 2), 2);
 }
 
+TEST(MappedPages, AreHashedAsTheyPass) {
+  // Longer than a piece.
+  const PageFile file((int64_t{9} << 20) / kPage + 3);
+  const auto bytes = file.pages(0, (int64_t{9} << 20) / kPage + 3).subspan(100);
+  EXPECT_EQ(xxh3_128_passing(bytes), xxh3_128({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+  EXPECT_EQ(xxh3_128_passing({}), xxh3_128(""));
+  drop_pages(bytes);
+  xxh3_128_passing(bytes);
+  EXPECT_LE(file.resident(0, (int64_t{9} << 20) / kPage), 64);
+}
+
 TEST(Joined, SortsAndJoinsWhatTouches) {
   const PageFile file(8);
   const auto all = file.pages(0, 8);
@@ -80,47 +91,49 @@ TEST(Joined, SortsAndJoinsWhatTouches) {
   EXPECT_EQ(got[1].size(), 50u);
 }
 
-// Four layers of 32 pages, a head of 16 and an embedding of 8 behind it.
-struct Fed {
-  PageFile file{4 * 32 + 16 + 8};
-  MappedFeed feed{{{file.pages(0, 32)}, {file.pages(32, 32)}, {file.pages(64, 32)}, {file.pages(96, 32)}, {file.pages(128, 16)}},
-                  {file.pages(144, 8)}};
+// Four layers, a head and an embedding behind it, in pages. Large beside what a page fault brings along: its neighbours in
+// 64 KiB, which stay until their own part goes.
+constexpr int64_t kLayer = 512, kHead = 256, kEmbedding = 64;
+constexpr int64_t kNeighbours = 5 * 2 * 16;
 
+struct Fed {
+  PageFile file{4 * kLayer + kHead + kEmbedding};
+  MappedFeed feed{{{file.pages(0, kLayer)}, {file.pages(kLayer, kLayer)}, {file.pages(2 * kLayer, kLayer)}, {file.pages(3 * kLayer, kLayer)}, {file.pages(4 * kLayer, kHead)}},
+                  {file.pages(4 * kLayer + kHead, kEmbedding)}};
+
+  static int64_t pages_of(int64_t part) { return part == 4 ? kHead : kLayer; }
   // As a layer that uses all of its weights.
   void use(int64_t part, int64_t next) {
     feed.enter(part, next);
-    const int64_t count = part == 4 ? 16 : 32;
-    for (int64_t p = 0; p < count; ++p) {
-      EXPECT_EQ(file.pages(32 * part + p, 1).front(), static_cast<std::byte>('a' + (32 * part + p) % 26));
-    }
+    for (int64_t p = kLayer * part; p < kLayer * part + pages_of(part); ++p) EXPECT_EQ(file.pages(p, 1).front(), static_cast<std::byte>('a' + p % 26));
     feed.settle();
   }
-  int64_t resident() const { return file.resident(0, 152); }
+  int64_t resident(int64_t part) const { return file.resident(kLayer * part, pages_of(part)); }
+  int64_t resident() const { return file.resident(0, 4 * kLayer + kHead + kEmbedding); }
 };
 
 TEST(MappedFeed, HoldsThePartInUseAndTheNextOne) {
   Fed fed;
-  static_cast<void>(fed.file.pages(144, 1).front());  // a look-up in the embedding
+  static_cast<void>(fed.file.pages(4 * kLayer + kHead, 1).front());  // a look-up in the embedding
   const std::vector<std::pair<int64_t, int64_t>> pass{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 3}, {3, 2}, {2, 1}, {1, 0}, {0, 0}};
   for (int round = 0; round < 2; ++round) {
     for (const auto& [part, next] : pass) {
       fed.use(part, next);
-      // Neighbours' pages may come along with a fault; a part that was left is gone but for those.
-      EXPECT_GE(fed.file.resident(32 * next, next == 4 ? 16 : 32), next == 4 ? 16 : 32) << "part " << part << ", next " << next;
-      EXPECT_LE(fed.resident(), 2 * 32 + 2 * 16 + 8) << "part " << part;
+      EXPECT_EQ(fed.resident(next), Fed::pages_of(next)) << "part " << part << ", next " << next;
+      EXPECT_LE(fed.resident(), 2 * kLayer + kEmbedding + kNeighbours) << "part " << part;
     }
   }
-  EXPECT_EQ(fed.file.resident(144, 8), 0) << "the embedding goes with the head";
+  EXPECT_EQ(fed.file.resident(4 * kLayer + kHead, kEmbedding), 0) << "the embedding goes with the head";
   EXPECT_FALSE(fed.feed.resident(0));
 }
 
 TEST(MappedFeed, LetsGoOfWhatWasAnnouncedInVain) {
   Fed fed;
   fed.use(0, 2);
-  EXPECT_EQ(fed.file.resident(64, 32), 32);
+  EXPECT_EQ(fed.resident(2), kLayer);
   fed.use(1, 0);
-  EXPECT_LE(fed.file.resident(64, 32), 16);
-  EXPECT_EQ(fed.file.resident(0, 32), 32);
+  EXPECT_LE(fed.resident(2), 16);
+  EXPECT_EQ(fed.resident(0), kLayer);
   EXPECT_THROW(fed.feed.enter(5, 0), std::logic_error);
   EXPECT_THROW(fed.feed.enter(0, 5), std::logic_error);
   EXPECT_NO_THROW(fed.feed.enter(0, BaseFeed::kUnknown));
@@ -135,7 +148,7 @@ TEST(MappedFeed, GoesAnywhere) {
     fed.feed.enter(part, next);
   }
   fed.feed.settle();
-  EXPECT_LE(fed.resident(), 2 * 32 + 2 * 16 + 8);
+  EXPECT_LE(fed.resident(), 2 * kLayer + kNeighbours);
 }
 
 // What a pass announces, and that every layer is announced before it is entered.

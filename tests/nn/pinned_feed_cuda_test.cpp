@@ -91,7 +91,7 @@ TEST_P(PinnedFeedTest, HasALayerThereForWorkThatIsQueuedAfterEntering) {
   streamed.feed = std::make_shared<PinnedFeed>(streamed, emulated_place());
   const gpu::RuntimeTable& runtime = *test::emulated_module()->runtime;
   for (int64_t l = 0; l < GetParam(); ++l) {
-    streamed.enter(l, l + 1);
+    streamed.feed->enter(l, l + 1);
     runtime.synchronize(nullptr);
     for (int p = 0; p < kProjections; ++p) {
       const auto projection = static_cast<Projection>(p);
@@ -116,16 +116,16 @@ TEST(PinnedFeed, BringsALayerOnceAPassAndNeverTwiceAtTheTurn) {
     };
     const auto pass = [&](bool backward) {
       emulator::clear_log();
-      for (int64_t l = 0; l < 6; ++l) model.enter(l, l + 1);
-      model.enter(6, backward ? 5 : 0);
-      for (int64_t l = 6; backward && l-- > 0;) model.enter(l, std::max<int64_t>(0, l - 1));
+      for (int64_t l = 0; l < 6; ++l) model.feed->enter(l, l + 1);
+      model.feed->enter(6, backward ? 5 : 0);
+      for (int64_t l = 6; backward && l-- > 0;) model.feed->enter(l, std::max<int64_t>(0, l - 1));
       return copies();
     };
     EXPECT_EQ(pass(true), 6 + 4);   // backward finds the last two layers in their slots
     EXPECT_EQ(pass(true), 4 + 4);   // forward the first two
     EXPECT_EQ(pass(false), 4 + 1);  // and layer 0 for the next one
     EXPECT_EQ(pass(false), 5 + 1);
-    EXPECT_THROW(model.enter(7, 0), std::logic_error);
+    EXPECT_THROW(model.feed->enter(7, 0), std::logic_error);
   }
   EXPECT_EQ(emulator::leaks(), "");
 }
