@@ -7,8 +7,7 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
-#include "io/load_model.h"
-#include "trainer/from_config.h"
+#include "trainer/load_base.h"
 #include "trainer/open_tokenizer.h"
 
 namespace nibble::trainer {
@@ -86,11 +85,8 @@ OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place) {
   auto source = io::open_weight_source(config.model_name_or_path);
   data::Tokenizer tokenizer = open_tokenizer(*source);
   OpenedModel opened{std::move(source), std::move(tokenizer), {}, std::nullopt};
-  io::LoadOptions options;
-  options.dtype = compute_dtype(config);
-  options.quant = quant_config(config);
-  options.device = place.device;
-  opened.model = io::load_model(*opened.source, options);
+  opened.model = load_base(*opened.source, config, configured_base_choices(config), place,
+                           {[](const std::string& line) { std::cerr << line << "\n"; }, {}});
   if (artifact.adapter) {
     const io::Adapter adapter = io::read_adapter(*artifact.adapter, opened.model.config);
     io::attach_adapter(opened.model, adapter, /*dropout=*/0.0);
