@@ -88,6 +88,7 @@ StepShape step_shape(const PlanInput& in) {
   shape.lora_r = in.lora_r;
   for (nn::Projection p : in.lora_targets) shape.targets[static_cast<size_t>(p)] = true;
   shape.dropout = in.lora_dropout;
+  shape.mlp_chunk_tokens = in.mlp_chunk_tokens;
   if (in.head_in_4bit) {
     quant::QuantizedWeight head;
     head.config = in.quant;

@@ -33,6 +33,7 @@ struct PlanInput {
   int64_t accumulation_steps = 1;    // micro-batches of an optimizer step
   int64_t process_bytes = 0;         // of the process before the model is loaded: program, libraries, tokenizer, data;
                                      // 0: as usual
+  int64_t mlp_chunk_tokens = 0;      // 0: all
   FixedChoices fixed;
   MemoryChoices choices;
 };

@@ -80,28 +80,32 @@ class StepModel {
   int64_t lse_bytes() const { return 4 * s_.tokens * c_.num_attention_heads; }
   bool adapted(Projection p) const { return s_.targets[static_cast<size_t>(p)]; }
 
-  // linear_forward: the input of B stays, a masked input does not.
-  void project(Projection p, ArenaModel& keep) {
-    if (!adapted(p)) return;
-    keep.take(width(s_.lora_r));
-    const Scope scope(scratch_);
-    if (s_.dropout) scratch_.take(width(nn::projection_shape(c_, p).in));
-  }
+  int64_t rows_bytes(int64_t tokens, int64_t columns) const { return tokens * columns * s_.element_bytes; }
 
-  // linear_backward; `keeps` where the caller's scope holds dh.
-  void project_back(Projection p) {
+  // linear_forward: the input of B stays, a masked input does not.
+  void project(Projection p, ArenaModel& keep, int64_t tokens) {
+    if (!adapted(p)) return;
+    keep.take(rows_bytes(tokens, s_.lora_r));
+    const Scope scope(scratch_);
+    if (s_.dropout) scratch_.take(rows_bytes(tokens, nn::projection_shape(c_, p).in));
+  }
+  void project(Projection p, ArenaModel& keep) { project(p, keep, s_.tokens); }
+
+  // linear_backward.
+  void project_back(Projection p, int64_t tokens) {
     if (!adapted(p)) return;
     const Scope scope(scratch_);
-    scratch_.take(width(s_.lora_r));
+    scratch_.take(rows_bytes(tokens, s_.lora_r));
     const nn::LinearShape shape = nn::projection_shape(c_, p);
     {
       const Scope inner(scratch_);
-      scratch_.take(shape.out * s_.lora_r * s_.element_bytes);
-      if (s_.dropout) scratch_.take(width(shape.in));
+      scratch_.take(rows_bytes(shape.out, s_.lora_r));
+      if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
     }
-    scratch_.take(shape.in * s_.lora_r * s_.element_bytes);
-    if (s_.dropout) scratch_.take(width(shape.in));
+    scratch_.take(rows_bytes(shape.in, s_.lora_r));
+    if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
   }
+  void project_back(Projection p) { project_back(p, s_.tokens); }
 
   void heads(Projection p, int64_t count, bool normed, ArenaModel& arena) {
     arena.take(width(count * c_.head_dim));
@@ -127,11 +131,47 @@ class StepModel {
     norm_arena.take(hidden());
   }
 
-  void gate_up(ArenaModel& arena) {
-    arena.take(width(c_.intermediate_size));
-    arena.take(width(c_.intermediate_size));
-    project(Projection::kGate, arena);
-    project(Projection::kUp, arena);
+  bool in_chunks() const { return s_.mlp_chunk_tokens > 0 && s_.tokens > s_.mlp_chunk_tokens; }
+
+  void gate_up(ArenaModel& arena, int64_t tokens) {
+    arena.take(rows_bytes(tokens, c_.intermediate_size));
+    arena.take(rows_bytes(tokens, c_.intermediate_size));
+    project(Projection::kGate, arena, tokens);
+    project(Projection::kUp, arena, tokens);
+  }
+
+  // The product, and where the input of down's B is kept.
+  void down(ArenaModel& keep, int64_t tokens) {
+    const Scope scope(scratch_);
+    scratch_.take(rows_bytes(tokens, c_.intermediate_size));
+    project(Projection::kDown, keep, tokens);
+  }
+
+  // Of all chunks the first is the largest.
+  void mlp_forward(nn::RecomputePolicy policy) {
+    if (!in_chunks()) {
+      gate_up(policy.keeps_mlp() ? saved_ : scratch_, s_.tokens);
+      return down(saved_, s_.tokens);
+    }
+    if (policy.keeps_mlp()) {
+      saved_.take(width(c_.intermediate_size));
+      saved_.take(width(c_.intermediate_size));
+    }
+    for (const Projection p : {Projection::kGate, Projection::kUp, Projection::kDown}) {
+      if (adapted(p) && (policy.keeps_mlp() || p == Projection::kDown)) saved_.take(width(s_.lora_r));
+    }
+    const Scope chunk(scratch_);
+    gate_up(scratch_, s_.mlp_chunk_tokens);
+    down(scratch_, s_.mlp_chunk_tokens);
+  }
+
+  void mlp_backward(int64_t tokens, bool takes_gradient) {
+    scratch_.take(rows_bytes(tokens, c_.intermediate_size));  // the product's gradient, then the product
+    project_back(Projection::kDown, tokens);
+    if (adapted(Projection::kDown)) scratch_.take(rows_bytes(tokens, s_.lora_r));
+    if (takes_gradient) scratch_.take(hidden());
+    project_back(Projection::kGate, tokens);
+    project_back(Projection::kUp, tokens);
   }
 
   void forward(nn::RecomputePolicy policy) {
@@ -143,10 +183,7 @@ class StepModel {
     elementwise.take(hidden());
     attention(kept);
     mid(kept, elementwise);
-    gate_up(policy.keeps_mlp() ? saved_ : scratch_);
-    const Scope down(scratch_);
-    scratch_.take(width(c_.intermediate_size));
-    project(Projection::kDown, saved_);
+    mlp_forward(policy);
   }
 
   void backward(nn::RecomputePolicy policy) {
@@ -162,13 +199,15 @@ class StepModel {
     } else if (!policy.keeps_elementwise()) {
       scratch_.take(hidden());
     }
-    if (!policy.keeps_mlp()) gate_up(scratch_);
-    scratch_.take(width(c_.intermediate_size));  // the product's gradient, then the product
-    project_back(Projection::kDown);
-    if (adapted(Projection::kDown)) scratch_.take(width(s_.lora_r));
-    scratch_.take(hidden());
-    project_back(Projection::kGate);
-    project_back(Projection::kUp);
+    if (in_chunks()) {
+      scratch_.take(hidden());
+      const Scope chunk(scratch_);
+      if (!policy.keeps_mlp()) gate_up(scratch_, s_.mlp_chunk_tokens);
+      mlp_backward(s_.mlp_chunk_tokens, /*takes_gradient=*/false);
+    } else {
+      if (!policy.keeps_mlp()) gate_up(scratch_, s_.tokens);
+      mlp_backward(s_.tokens, /*takes_gradient=*/true);
+    }
     scratch_.take(attended_bytes());
     project_back(Projection::kO);
     scratch_.take(width(c_.q_width()));

@@ -53,6 +53,7 @@ struct StepShape {
   int64_t lora_r = 16;
   std::array<bool, nn::kProjections> targets{};
   bool dropout = false;
+  int64_t mlp_chunk_tokens = 0;                        // that go through the MLP at a time; 0: all
   int64_t head_panel_bytes = 0;                        // of a 4-bit head: decoded rows held at a time
 };
 

@@ -70,13 +70,13 @@ struct Case {
   const char* what;
   bool qk_norm, quantized;
   double dropout;
-  int64_t chunk;
+  int64_t chunk, mlp_chunk;
 };
 
 // The arenas of a real pass have held what the model says, to the byte, at every level and for a mix of them.
 TEST(StepMemory, IsThatOfARealPass) {
-  for (const Case& c : {Case{"plain", false, false, 0.0, 256}, Case{"head norms", true, false, 0.0, 8}, Case{"4 bits", false, true, 0.0, 256},
-                        Case{"dropout", false, false, 0.1, 256}}) {
+  for (const Case& c : {Case{"plain", false, false, 0.0, 256, 0}, Case{"head norms", true, false, 0.0, 8, 0}, Case{"4 bits", false, true, 0.0, 256, 0},
+                        Case{"dropout", false, false, 0.1, 256, 0}, Case{"MLP in chunks", false, false, 0.0, 256, 24}}) {
     test::TinyModelOptions options;
     options.qk_norm = c.qk_norm;
     options.quantized = c.quantized;
@@ -92,6 +92,7 @@ TEST(StepMemory, IsThatOfARealPass) {
     shape.lora_r = options.r;
     shape.targets.fill(true);
     shape.dropout = c.dropout > 0;
+    shape.mlp_chunk_tokens = c.mlp_chunk;
     std::vector<int32_t> ids(64), positions(64);
     for (size_t i = 0; i < ids.size(); ++i) {
       ids[i] = static_cast<int32_t>(i);
@@ -104,6 +105,7 @@ TEST(StepMemory, IsThatOfARealPass) {
                                every_layer(3, Recompute::kLayer), recompute}) {
       nn::Pass pass(model, 64);
       const StepMemory planned = step_memory(shape, levels);
+      pass.set_mlp_chunk_tokens(c.mlp_chunk);
       pass.reserve(planned.saved_bytes, planned.scratch_bytes());
       nn::PassOptions how;
       how.recompute = levels;
