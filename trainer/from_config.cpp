@@ -113,7 +113,6 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.optimizer = optimizer_config(config);
   input.pass_tokens = pass_tokens;
   input.accumulation_steps = config.gradient_accumulation_steps;
-  input.mlp_chunk_tokens = config.mlp_chunk_tokens;
   input.fixed = fixed_choices(config);
   input.choices = fastest_choices(input);
   return input;
