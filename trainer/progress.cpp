@@ -82,7 +82,8 @@ std::string live_line(const ProgressState& state, int columns) {
 std::string logged_line(const MetricsRow& row, int64_t total_steps, std::optional<double> seconds_left) {
   std::string line = fmt::format(
       "step {}/{}  epoch {:.2f}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {:.0f} tok/s  {:.0f} ms  {:.0f} MiB", row.step,
-      total_steps, row.epoch, row.loss, row.grad_norm, row.learning_rate, row.tokens_per_s, row.step_ms, row.peak_rss_mib);
+      total_steps, row.epoch, row.loss, row.grad_norm, row.learning_rate, row.tokens_per_s, row.step_ms,
+      row.peak_gpu_mib > 0.0 ? row.peak_gpu_mib : row.peak_rss_mib);  // where the run computes
   if (row.eval_loss) line += fmt::format("  eval_loss {:.4f}", *row.eval_loss);
   return line + eta_text(seconds_left);
 }

@@ -57,6 +57,7 @@ LoopHooks run_hooks(const HookParts& parts) {
   LoopHooks hooks;
   hooks.progress = &parts.progress;
   hooks.evaluate = [parts] { return evaluate(parts); };
+  hooks.memory_mib = [parts] { return static_cast<double>(parts.memory.measured_bytes()) / (1024.0 * 1024.0); };
   hooks.measure = [parts](MetricsRow& row) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
     row.memory = parts.memory.in_use_mib();

@@ -99,7 +99,8 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
     const bool last = state.global_step == state.max_steps;
     const bool epoch_ended = parts.batches.cursor().epoch != epoch;
     const bool evaluate = every(state.global_step, schedule.eval_steps) || (schedule.eval_at_epoch_end && (epoch_ended || last));
-    hooks.progress->step({state.global_step, state.max_steps, report->loss(), result.step_tokens_per_s.back(), peak_rss_mib(),
+    hooks.progress->step({state.global_step, state.max_steps, report->loss(), result.step_tokens_per_s.back(),
+                          hooks.memory_mib ? hooks.memory_mib() : peak_rss_mib(),
                           timer.seconds_left()});
     if (every(state.global_step, schedule.logging_steps) || last || evaluate) {
       const MetricsRow row = take_row(state, *report, learning_rate, seconds, timed_tokens, timed_steps);

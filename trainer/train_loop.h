@@ -27,6 +27,7 @@ struct LoopHooks {
   std::function<void()> step_done;                   // after every step, before its row; may be empty
   std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row
+  std::function<double()> memory_mib;                // for the live line; empty: the process's peak
   Progress* progress = nullptr;
 };
 

@@ -83,6 +83,12 @@ TEST(LoggedLine, HasTheRowsNumbers) {
   EXPECT_THAT(logged_line(row, 200, std::nullopt), ::testing::EndsWith("1034 MiB  eval_loss 1.1000"));
 }
 
+TEST(LoggedLine, HasTheMemoryOfWhereTheRunComputes) {
+  MetricsRow row = some_row();
+  row.peak_gpu_mib = 7300.0;
+  EXPECT_THAT(logged_line(row, 200, std::nullopt), ::testing::EndsWith("1260 ms  7300 MiB"));
+}
+
 TEST(Progress, OffATerminalPrintsRowsOnly) {
   std::ostringstream out;
   {
