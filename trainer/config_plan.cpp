@@ -26,6 +26,7 @@ Budget smallest_card(const std::vector<CardVerdict>& cards) {
 }  // namespace
 
 PlanReport plan_config(const schema::RunConfig& config, double gpu_memory_gib) {
+  const int64_t process_bytes = expected_process_bytes(config);  // before measuring the CPU brings more into memory
   const BaseShape base = read_base_shape(config.model_name_or_path);
   PlanReport report;
   const PlanInput on_gpu = input_for(PlanDevice::kCuda, config, base);
@@ -44,7 +45,7 @@ PlanReport plan_config(const schema::RunConfig& config, double gpu_memory_gib) {
     budget = cpu_budget(config);
     report.speed = measured_cpu(input.element_bytes);
   }
-  input.process_bytes = expected_process_bytes(config);
+  input.process_bytes = process_bytes;
   const PlannedRun run = search_plan(input, budget.bytes, *report.speed);
   report.input = run.input;
   report.plan = plan_memory(run.input);

@@ -22,7 +22,7 @@ constexpr int64_t kMib = int64_t{1} << 20;
 constexpr int64_t kProcessBytes = 117 * kMib;
 // What computing adds to that: oneDNN's kernels for the products' shapes, LibTorch's pages with the operators that run, thread
 // stacks, what malloc holds free (measured: bench/plan_accuracy.py --smaps).
-constexpr int64_t kComputeBytes = 42 * kMib;
+constexpr int64_t kComputeBytes = 38 * kMib;
 // With LibTorch's CUDA library opened beside (measured by DESIGN.md, section 2).
 constexpr int64_t kCudaProcessBytes = 340 * kMib;
 // Of a weight that was read and dropped, the pages at its edges that reading its neighbours brings back: half of the kernel's
