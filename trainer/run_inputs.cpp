@@ -70,7 +70,10 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
   set_batch(input, std::min(config.per_device_train_batch_size, inputs.train.rows()), longest.row, longest.document);
   input.process_bytes = resident_bytes();
   inputs.budget = place.queue ? gpu_budget(config, place) : cpu_budget(config);
-  inputs.plan = search_plan(input, inputs.budget.bytes, place.queue ? typical_gpu(inputs.budget.bytes) : tabled_cpu()).input;
+  const HardwareSpeed& speed = place.queue ? typical_gpu(inputs.budget.bytes) : tabled_cpu();
+  PlannedRun run = search_plan(input, inputs.budget.bytes, speed);
+  if (!run.fits) run = search_plan(input, inputs.budget.most_bytes, speed);  // closer to the limit than one would like
+  inputs.plan = run.input;
 }
 
 }  // namespace
