@@ -2,18 +2,17 @@
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
+
+#include "core/memory_limit.h"
 
 namespace nibble::trainer {
 namespace {
 
 constexpr int kBarCells = 20;
-constexpr double kKibInMib = 1024.0;
 
 std::string eta_text(std::optional<double> seconds_left) {
   return seconds_left ? fmt::format("  ETA {}", duration_text(*seconds_left)) : "";
@@ -21,17 +20,7 @@ std::string eta_text(std::optional<double> seconds_left) {
 
 }  // namespace
 
-double peak_rss_mib() {
-  // Not getrusage first: its peak survives exec, so a process started by a large one would report the large one's.
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    double kib = 0.0;
-    if (word == "VmHWM:" && status >> kib) return kib / kKibInMib;
-  }
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / kKibInMib;
-}
+double peak_rss_mib() { return static_cast<double>(peak_resident_bytes()) / (1024.0 * 1024.0); }
 
 std::optional<int> terminal_columns(int fd) {
   if (::isatty(fd) == 0) return std::nullopt;
