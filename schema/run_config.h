@@ -67,6 +67,7 @@ struct RunConfig {
   AutoSwitch packed_cache = AutoSwitch::kAuto;
   std::string packed_cache_dir;
   AutoSwitch offload_embedding = AutoSwitch::kAuto;
+  int64_t mlp_chunk_tokens = 0;
   AutoSwitch worst_step_first = AutoSwitch::kAuto;
   DeviceChoice device = DeviceChoice::kAuto;
   int64_t paged_budget_mib = 0;
@@ -197,6 +198,10 @@ struct RunConfig {
     visit("offload_embedding", c.offload_embedding,
           Field{.group = "Memory", .doc = "keeps the embedding table in host memory, on a CPU in the model's file: saves its bytes at almost no time; auto does it where "
                                           "memory is short; no choice changes a number"});
+    visit("mlp_chunk_tokens", c.mlp_chunk_tokens,
+          Field{.group = "Memory", .doc = "tokens of a pass that go through a layer's MLP at a time, for very long rows: its temporaries, the widest there are, then stop growing "
+                                          "with max_length, and each weight is decoded once a chunk; sums in another order, so the last bits change; 0: all at once",
+                .min = 0, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("worst_step_first", c.worst_step_first,
           Field{.group = "Memory", .doc = "rehearses a step at the largest shapes of the data before the first one and prints planned and measured memory: what does not fit "
                                           "fails at once and not hours later; auto: on a GPU, and on a CPU where more than half of the memory is planned; changes no number"});

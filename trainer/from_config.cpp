@@ -104,6 +104,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.model = model;
   input.load_in_4bit = config.load_in_4bit;
   if (config.load_in_4bit) input.quant = *quant_config(config);
+  input.mlp_chunk_tokens = config.mlp_chunk_tokens;
   input.element_bytes = static_cast<int64_t>(at::elementSize(compute_dtype(config)));
   const nn::LoraConfig lora = lora_config(config);
   input.head_in_4bit = config.load_in_4bit && config.lm_head_load_in_4bit;

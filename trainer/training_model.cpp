@@ -69,6 +69,7 @@ TrainingModel::TrainingModel(const RunInputs& inputs, const schema::RunConfig& c
   if (resumed) io::load_optimizer(optimizer, resumed->checkpoint / io::kOptimizerFile);
   const StepMemory step = planned_step(inputs.plan);
   pass.reserve(step.saved_bytes, step.scratch_bytes());
+  pass.set_mlp_chunk_tokens(config.mlp_chunk_tokens);
   report_memory();
 }
 
