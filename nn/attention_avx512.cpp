@@ -6,6 +6,7 @@
 
 #include "nn/attention_avx512_cpu.h"
 #include "nn/attention_math.h"
+#include "nn/avx512.h"
 #include "nn/rows.h"
 #include "nn/vectorize.h"
 

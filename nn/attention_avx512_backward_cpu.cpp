@@ -7,7 +7,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include "nn/attention_avx512_tile.h"
+#include "nn/avx512_tile.h"
 #include "nn/attention_math.h"
 
 namespace nibble::nn {

@@ -1,7 +1,7 @@
 // Tiled flash attention of one document in bf16 on AVX512_BF16: plain pointers, no allocation, one thread each.
 //
 // Scores are made in register tiles of 6 x 64 and never leave the first cache; tiles that the causal mask or the window
-// hides are skipped in steps of 6 rows and 16 columns. bf16 values enter products in pairs (attention_avx512_tile.h), so
+// hides are skipped in steps of 6 rows and 16 columns. bf16 values enter products in pairs (avx512_tile.h), so
 // operands are packed once and used by all tiles: keys and values of forward once for a whole group of query heads.
 //
 // NUMERICS Products of bf16 are exact, sums fp32; probabilities are rounded to bf16 before they multiply values, and so are
@@ -11,9 +11,6 @@
 #include <cstdint>
 
 namespace nibble::nn {
-
-// Whether this machine runs these kernels.
-bool avx512_bf16_supported();
 
 inline constexpr int64_t kForwardRows = 48;   // queries of one forward task
 inline constexpr int64_t kBackwardKeys = 96;  // keys whose gradients are summed at a time

@@ -7,7 +7,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include "nn/attention_avx512_tile.h"
+#include "nn/avx512_tile.h"
 #include "nn/attention_math.h"
 
 namespace nibble::nn {
@@ -15,11 +15,6 @@ namespace nibble::nn {
 int64_t packed_dwords(int64_t tokens, int64_t width) { return round_up(tokens, 64) * width / 2; }
 
 #if defined(__x86_64__)
-
-bool avx512_bf16_supported() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
-}
 
 namespace {
 
@@ -154,7 +149,6 @@ NIBBLE_AVX512_BF16 void attention_forward_cpu(const HeadRows& q, const uint32_t*
 #else
 
 // avx512_bf16_supported is the caller's guard; nothing below is reached without it.
-bool avx512_bf16_supported() { return false; }
 int64_t forward_scratch_bytes(int64_t) { return 0; }
 void pack_keys_cpu(const HeadRows&, const TileSettings&, uint32_t*) { throw std::logic_error("no AVX512_BF16"); }
 void pack_values_cpu(const HeadRows&, const TileSettings&, uint32_t*) { throw std::logic_error("no AVX512_BF16"); }

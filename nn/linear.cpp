@@ -1,7 +1,7 @@
 #include "nn/linear.h"
 
 #include "nn/dropout.h"
-#include "nn/elementwise.h"
+#include "nn/lora_products.h"
 #include "tensor/shape.h"
 
 namespace nibble::nn {
@@ -37,8 +37,8 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   const Lora& lora = *linear.lora;
   Tensor h = keep.take({tokens, lora.rank()}, x.scalar_type());
   ArenaScope scope(ws.scratch);
-  at::mm_out(h, adapter_input(lora, x, dropout, ws), lora.a.t());
-  at::addmm_out(out, out, h, lora.b.t(), 1, lora.scale);
+  project_to_rank(adapter_input(lora, x, dropout, ws), lora.a, Factor::kA, 1.0f, h, ws.scratch, ws.place.queue);
+  add_from_rank(h, lora.b, Factor::kB, lora.scale, out, ws.scratch, ws.place.queue);
   return h;
 }
 
@@ -62,18 +62,16 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   const at::ScalarType dtype = dy.scalar_type();
   // dh = scale * dy B;  dB += scale * dy^T h;  dx += mask(dh A)
   Tensor dh = ws.scratch.take(h.sizes(), dtype);
-  at::addmm_out(dh, dh, dy, lora.b, /*beta=*/0, /*alpha=*/lora.scale);  // beta 0: what was in dh is not read
-  ArenaScope scope(ws.scratch);
-  Tensor db = ws.scratch.take(lora.b.sizes(), dtype);
-  at::mm_out(db, dy.t(), h);
-  add_scaled(lora.db, db, lora.scale, ws.place.queue);
+  project_to_rank(dy, lora.b, Factor::kB, lora.scale, dh, ws.scratch, ws.place.queue);
+  add_factor_gradient(h, dy, Factor::kB, lora.scale, lora.db, ws.scratch, ws.place.queue);
   if (!grad.defined()) return dh;
   if (context.training && lora.dropout > 0.0f) {
+    ArenaScope scope(ws.scratch);
     Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
     at::mm_out(dropped, dh, lora.a);
     add_dropout(dropped, grad, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
   } else {
-    at::addmm_out(grad, grad, dh, lora.a);
+    add_from_rank(dh, lora.a, Factor::kA, 1.0f, grad, ws.scratch, ws.place.queue);
   }
   return dh;
 }
@@ -82,9 +80,7 @@ void linear_backward_a(Linear& linear, const Tensor& x, const Tensor& dh, const 
   if (!linear.lora) return;
   Lora& lora = *linear.lora;
   ArenaScope scope(ws.scratch);
-  Tensor da = ws.scratch.take(lora.a.sizes(), dh.scalar_type());
-  at::mm_out(da, dh.t(), adapter_input(lora, x, context, ws));
-  add_scaled(lora.da, da, 1.0f, ws.place.queue);
+  add_factor_gradient(dh, adapter_input(lora, x, context, ws), Factor::kA, 1.0f, lora.da, ws.scratch, ws.place.queue);
 }
 
 void linear_backward(Linear& linear, const Tensor& x, const Tensor& h, const Tensor& dy, const Tensor& dx, Into into,

@@ -1,5 +1,6 @@
-// Register tiles of bf16 matrix products on AVX512_BF16, and what attention needs around them: exp2, transposes, packing.
-// Included only by the two attention_avx512 kernels; everything here needs the instruction sets of NIBBLE_AVX512_BF16.
+// Register tiles of bf16 matrix products on AVX512_BF16, and what is needed around them: exp2, transposes, packing.
+// Included only by the kernels of attention and of LoRA's products; everything here needs the instruction sets of
+// NIBBLE_AVX512_BF16.
 //
 // An operand is read as dwords that hold two adjacent bf16 values along the summed axis (vdpbf16ps multiplies pairs). A
 // tile is kTileRows x 16 NR: A's dwords are broadcast, B's are 16 columns to a register, sums stay in registers.
@@ -164,7 +165,7 @@ NIBBLE_TILE void transpose_16x16(__m512i (&r)[16]) {
 }
 
 // Pairs along a row, transposed: rows of bf16 become [tiles][width / 2][kTileColumns] dwords; missing rows are zeros.
-NIBBLE_AVX512_BF16 static void pack_transposed(const uint16_t* x, int64_t stride, int64_t rows, int64_t width, uint32_t* packed) {
+NIBBLE_AVX512_BF16 inline void pack_transposed(const uint16_t* x, int64_t stride, int64_t rows, int64_t width, uint32_t* packed) {
   const int64_t pairs = width / 2;
   for (int64_t first = 0; first < rows; first += kTileColumns, packed += pairs * kTileColumns) {
     for (int64_t c = 0; c < kTileColumns; c += 16) {
@@ -185,7 +186,7 @@ NIBBLE_AVX512_BF16 static void pack_transposed(const uint16_t* x, int64_t stride
 }
 
 // Pairs down the rows: rows of bf16 become [padded_rows / 2][width] dwords, rows 2i and 2i+1 in one; missing rows are zeros.
-NIBBLE_AVX512_BF16 static void pack_row_pairs(const uint16_t* x, int64_t stride, int64_t rows, int64_t padded_rows,
+NIBBLE_AVX512_BF16 inline void pack_row_pairs(const uint16_t* x, int64_t stride, int64_t rows, int64_t padded_rows,
                                               int64_t width, uint32_t* packed) {
   for (int64_t row = 0; row < padded_rows; row += 2, packed += width) {
     for (int64_t i = 0; i < width; i += 16) {
@@ -200,7 +201,7 @@ NIBBLE_AVX512_BF16 static void pack_row_pairs(const uint16_t* x, int64_t stride,
 }
 
 // Copies rows of bf16 into [padded_rows, width]; missing rows are zeros.
-NIBBLE_AVX512_BF16 static void copy_rows(const uint16_t* x, int64_t stride, int64_t rows, int64_t padded_rows, int64_t width,
+NIBBLE_AVX512_BF16 inline void copy_rows(const uint16_t* x, int64_t stride, int64_t rows, int64_t padded_rows, int64_t width,
                                          uint16_t* copy) {
   for (int64_t row = 0; row < padded_rows; ++row, copy += width) {
     for (int64_t i = 0; i < width; i += 16) {

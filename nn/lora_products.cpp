@@ -1,0 +1,112 @@
+#include "nn/lora_products.h"
+
+#include "nn/avx512.h"
+#include "nn/elementwise.h"
+#include "nn/lora_products_cpu.h"
+#include "nn/rows.h"
+
+namespace nibble::nn {
+namespace {
+
+constexpr int64_t kTokenGrain = 64;  // of a thread's share: whole tiles of 8, and some work
+constexpr int64_t kMinTokens = 16;   // below, as in generation, packing the factor would cost more than the product
+constexpr int64_t kMaxRank = 64;     // above, LibTorch's products are as fast
+
+// Long operands have rows of `columns` adjacent elements.
+bool has_kernels(const Tensor& x, int64_t columns, int64_t rank, const gpu::Queue& queue) {
+  static const bool supported = avx512_bf16_supported();
+  return supported && !queue && x.scalar_type() == at::kBFloat16 && x.size(0) >= kMinTokens && columns % 16 == 0 &&
+         rank % 2 == 0 && rank <= kMaxRank && x.stride(1) == 1 && x.stride(0) % 2 == 0;
+}
+
+ConstRows rows_of(const Tensor& t) { return {elements<uint16_t>(t), t.stride(0)}; }
+
+// A factor of [summed, columns], or its transpose, as the kernels read it.
+const uint32_t* packed(const Tensor& factor, bool transposed, int64_t summed, int64_t columns, Arena& scratch) {
+  const Tensor dwords = scratch.take({packed_factor_dwords(summed, columns)}, at::kInt);
+  pack_factor_cpu(rows_of(factor), transposed, summed, columns, elements<uint32_t>(dwords));
+  return elements<uint32_t>(dwords);
+}
+
+// fn(first, last) for ranges of tokens that begin at a multiple of the kernels' tiles.
+template <class Fn>
+void each_token_range(int64_t tokens, const Fn& fn) {
+  at::parallel_for(0, (tokens + kTokenGrain - 1) / kTokenGrain, 1, [&](int64_t begin, int64_t end) {
+    fn(begin * kTokenGrain, std::min(tokens, end * kTokenGrain));
+  });
+}
+
+}  // namespace
+
+void project_to_rank(const Tensor& x, const Tensor& factor, Factor which, float scale, const Tensor& out, Arena& scratch,
+                     const gpu::Queue& queue) {
+  const int64_t tokens = x.size(0), width = x.size(1), rank = out.size(1);
+  tensor::expect_shape(out, {tokens, rank}, "out");
+  const Tensor summed = which == Factor::kA ? factor.t() : factor;
+  tensor::expect_shape(summed, {width, rank}, "factor");
+  if (!has_kernels(x, width, rank, queue) || !out.is_contiguous() || !factor.is_contiguous()) {
+    Tensor target = out;
+    at::addmm_out(target, target, x, summed, /*beta=*/0, /*alpha=*/scale);  // beta 0: what was in out is not read
+    return;
+  }
+  ArenaScope scope(scratch);
+  const uint32_t* dwords = packed(factor, which == Factor::kA, width, rank, scratch);
+  const ConstRows rows = rows_of(x);
+  each_token_range(tokens, [&](int64_t first, int64_t last) {
+    project_rows_cpu({rows.data + first * rows.stride, rows.stride}, last - first, width, dwords, rank, scale,
+                     elements<uint16_t>(out) + first * rank);
+  });
+}
+
+void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float scale, const Tensor& y, Arena& scratch,
+                     const gpu::Queue& queue) {
+  const int64_t tokens = y.size(0), width = y.size(1), rank = h.size(1);
+  tensor::expect_shape(h, {tokens, rank}, "h");
+  const Tensor summed = which == Factor::kA ? factor : factor.t();
+  tensor::expect_shape(summed, {rank, width}, "factor");
+  if (!has_kernels(y, width, rank, queue) || !h.is_contiguous() || !factor.is_contiguous()) {
+    Tensor target = y;
+    at::addmm_out(target, target, h, summed, /*beta=*/1, /*alpha=*/scale);
+    return;
+  }
+  ArenaScope scope(scratch);
+  const uint32_t* dwords = packed(factor, which == Factor::kB, rank, width, scratch);
+  each_token_range(tokens, [&](int64_t first, int64_t last) {
+    add_rows_cpu(elements<uint16_t>(y) + first * y.stride(0), y.stride(0), last - first, width, elements<uint16_t>(h) + first * rank,
+                 rank, dwords, scale);
+  });
+}
+
+void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float scale, const Tensor& gradient, Arena& scratch,
+                     const gpu::Queue& queue) {
+  const int64_t tokens = x.size(0), width = x.size(1), rank = h.size(1);
+  tensor::expect_shape(h, {tokens, rank}, "h");
+  if (which == Factor::kA) {
+    tensor::expect_shape(gradient, {rank, width}, "da");
+  } else {
+    tensor::expect_shape(gradient, {width, rank}, "db");
+  }
+  ArenaScope scope(scratch);
+  if (!has_kernels(x, width, rank, queue) || !h.is_contiguous() || !gradient.is_contiguous()) {
+    Tensor product = scratch.take(gradient.sizes(), x.scalar_type());
+    if (which == Factor::kA) {
+      at::mm_out(product, h.t(), x);
+    } else {
+      at::mm_out(product, x.t(), h);
+    }
+    add_scaled(gradient, product, scale, queue);
+    return;
+  }
+  const uint32_t* dwords = packed(h, /*transposed=*/false, tokens, rank, scratch);
+  const int64_t strips = width / kOuterColumns, strip = padded_rank(rank) * kOuterColumns;
+  const Tensor sums = scratch.take({strips * strip}, at::kFloat);
+  at::parallel_for(0, strips, 1, [&](int64_t begin, int64_t end) {
+    float* own = elements<float>(sums) + begin * strip;
+    outer_sums_cpu(rows_of(x), tokens, begin * kOuterColumns, end * kOuterColumns, dwords, rank, own);
+    for (int64_t s = begin; s < end; ++s, own += strip) {
+      add_strip_cpu(own, s * kOuterColumns, rank, scale, which == Factor::kB, elements<float>(gradient), gradient.stride(0));
+    }
+  });
+}
+
+}  // namespace nibble::nn
