@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "core/error.h"
 #include "optim/optimizer_config.h"
 
@@ -32,6 +34,8 @@ nn::Place choose_place(const schema::RunConfig& config, const std::function<void
     return {};
   }
   if (!status.usable()) throw ConfigError(fmt::format("device: cuda, but {}; or set device: cpu", status.text));
+  // Else LibTorch's allocator rounds every large tensor up by megabytes, which the plan does not count. The user's own wins.
+  setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
   if (dlopen(kTorchCuda, RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     throw ConfigError(fmt::format("device: cuda, but LibTorch's CUDA library does not load: {}; install the whole torch "
                                   "wheel with its CUDA libraries, or set device: cpu", dlerror()));
