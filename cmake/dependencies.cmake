@@ -39,7 +39,11 @@ target_include_directories(torch_cpu SYSTEM INTERFACE ${torch_root}/include)
 # LibTorch's headers bring an fmt of their own (12) that hides the system's: units that see LibTorch use it header-only,
 # the others link the system's library. The two have different inline namespaces and so never meet.
 target_compile_definitions(torch_cpu INTERFACE FMT_HEADER_ONLY=1)
-target_link_libraries(torch_cpu INTERFACE ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
+# sentencepiece and c10 both export a FLAGS_minloglevel, of 32 and of 4 bytes. The loader gives both the first that it meets:
+# were that c10's, sentencepiece would write over what lies behind it (its flag that makes LibTorch abort instead of throw). So
+# sentencepiece stands before LibTorch in everything that links both.
+set(sentencepiece_first "-Wl,--push-state,--no-as-needed,-lsentencepiece,--pop-state")
+target_link_libraries(torch_cpu INTERFACE ${sentencepiece_first} ${TORCH_CPU_LIBRARY} ${C10_LIBRARY} Threads::Threads)
 target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
 # at::parallel_for is a header: without -fopenmp it compiles, and runs everything on one thread. The OpenMP runtime must be
 # LibTorch's own, or two pools of threads would compete.

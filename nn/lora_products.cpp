@@ -14,9 +14,7 @@ constexpr int64_t kMaxRank = 64;     // above, LibTorch's products are as fast
 
 // Long operands have rows of `columns` adjacent elements.
 bool has_kernels(const Tensor& x, int64_t columns, int64_t rank, const gpu::Queue& queue) {
-  static const bool supported = avx512_bf16_supported();
-  return supported && !queue && x.scalar_type() == at::kBFloat16 && x.size(0) >= kMinTokens && columns % 16 == 0 &&
-         rank % 2 == 0 && rank <= kMaxRank && x.stride(1) == 1 && x.stride(0) % 2 == 0;
+  return !queue && x.scalar_type() == at::kBFloat16 && x.stride(1) == 1 && x.stride(0) % 2 == 0 && has_rank_kernels(x.size(0), columns, rank);
 }
 
 ConstRows rows_of(const Tensor& t) { return {elements<uint16_t>(t), t.stride(0)}; }
@@ -37,6 +35,11 @@ void each_token_range(int64_t tokens, const Fn& fn) {
 }
 
 }  // namespace
+
+bool has_rank_kernels(int64_t tokens, int64_t columns, int64_t rank) {
+  static const bool supported = avx512_bf16_supported();
+  return supported && tokens >= kMinTokens && columns % 16 == 0 && rank % 2 == 0 && rank <= kMaxRank;
+}
 
 void project_to_rank(const Tensor& x, const Tensor& factor, Factor which, float scale, const Tensor& out, Arena& scratch,
                      const gpu::Queue& queue) {

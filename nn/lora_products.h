@@ -8,6 +8,9 @@
 
 namespace nibble::nn {
 
+// Whether the products of so many tokens, columns of the long operand and ranks run in kernels of their own, in bf16 on this CPU.
+bool has_rank_kernels(int64_t tokens, int64_t columns, int64_t rank);
+
 // Which side of a factor is summed over.
 enum class Factor : uint8_t { kA, kB };  // A [R, In]: y = x A^T;  B [Out, R]: y = x B
 

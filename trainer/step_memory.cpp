@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "nn/lora_products.h"
+#include "nn/lora_products_cpu.h"
+
 namespace nibble::trainer {
 namespace {
 
@@ -82,12 +85,35 @@ class StepModel {
 
   int64_t rows_bytes(int64_t tokens, int64_t columns) const { return tokens * columns * s_.element_bytes; }
 
+  // An adapter's products (nn/lora_products): the factor as their kernels read it, or nothing where LibTorch makes them.
+  bool has_kernels(int64_t tokens, int64_t columns) const {
+    return !on_device() && s_.element_bytes == 2 && nn::has_rank_kernels(tokens, columns, s_.lora_r);
+  }
+  void factor(int64_t tokens, int64_t columns, int64_t summed, int64_t across) {
+    const Scope scope(scratch_);
+    if (has_kernels(tokens, columns)) scratch_.take(4 * nn::packed_factor_dwords(summed, across));
+  }
+  void to_rank(int64_t tokens, int64_t columns) { factor(tokens, columns, columns, s_.lora_r); }
+  void from_rank(int64_t tokens, int64_t columns) { factor(tokens, columns, s_.lora_r, columns); }
+  void factor_gradient(int64_t tokens, int64_t columns) {
+    const Scope scope(scratch_);
+    if (has_kernels(tokens, columns)) {
+      scratch_.take(4 * nn::packed_factor_dwords(tokens, s_.lora_r));
+      scratch_.take(4 * columns * nn::padded_rank(s_.lora_r));
+    } else {
+      scratch_.take(rows_bytes(columns, s_.lora_r));
+    }
+  }
+
   // linear_forward: the input of B stays, a masked input does not.
   void project(Projection p, ArenaModel& keep, int64_t tokens) {
     if (!adapted(p)) return;
     keep.take(rows_bytes(tokens, s_.lora_r));
     const Scope scope(scratch_);
-    if (s_.dropout) scratch_.take(rows_bytes(tokens, nn::projection_shape(c_, p).in));
+    const nn::LinearShape shape = nn::projection_shape(c_, p);
+    if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
+    to_rank(tokens, shape.in);
+    from_rank(tokens, shape.out);
   }
   void project(Projection p, ArenaModel& keep) { project(p, keep, s_.tokens); }
 
@@ -97,13 +123,11 @@ class StepModel {
     const Scope scope(scratch_);
     scratch_.take(rows_bytes(tokens, s_.lora_r));
     const nn::LinearShape shape = nn::projection_shape(c_, p);
-    {
-      const Scope inner(scratch_);
-      scratch_.take(rows_bytes(shape.out, s_.lora_r));
-      if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
-    }
-    scratch_.take(rows_bytes(shape.in, s_.lora_r));
-    if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
+    to_rank(tokens, shape.out);
+    factor_gradient(tokens, shape.out);
+    if (!s_.dropout) from_rank(tokens, shape.in);
+    if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));  // masked: its own gradient, then the input again
+    factor_gradient(tokens, shape.in);
   }
   void project_back(Projection p) { project_back(p, s_.tokens); }
 

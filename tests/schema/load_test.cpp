@@ -264,7 +264,7 @@ TEST(ResumeKeys, AreThoseThatChangeTheNumbers) {
       "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "validation_split_ratio", "dataset_format", "chat_template_path",
       "assistant_only_loss", "max_length", "truncation", "packing", "shuffle", "per_device_train_batch_size", "gradient_accumulation_steps",
       "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps", "optim", "adam_beta1", "adam_beta2",
-      "adam_epsilon", "weight_decay", "max_grad_norm", "loss_chunk_tokens", "device", "seed"}));
+      "adam_epsilon", "weight_decay", "max_grad_norm", "loss_chunk_tokens", "mlp_chunk_tokens", "device", "seed"}));
 }
 
 TEST(ResumeKeys, ShowAChangedValueInItsPlaceOnly) {

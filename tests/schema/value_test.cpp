@@ -86,7 +86,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(ComputeDtype::kFloat32);
   expect_names_round_trip(Schedule::kConstantWithWarmup);
   expect_names_round_trip(Optim::kPagedLion8bit);
-  expect_names_round_trip(Recompute::kLayer);
+  expect_names_round_trip(Recompute::kOffload);
   expect_names_round_trip(BaseResidency::kStreamed);
   expect_names_round_trip(AutoSwitch::kFalse);
   expect_names_round_trip(DatasetFormat::kPretokenized);

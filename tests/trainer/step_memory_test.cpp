@@ -71,16 +71,19 @@ struct Case {
   bool qk_norm, quantized;
   double dropout;
   int64_t chunk, mlp_chunk;
+  at::ScalarType dtype = at::kFloat;
 };
 
 // The arenas of a real pass have held what the model says, to the byte, at every level and for a mix of them.
 TEST(StepMemory, IsThatOfARealPass) {
   for (const Case& c : {Case{"plain", false, false, 0.0, 256, 0}, Case{"head norms", true, false, 0.0, 8, 0}, Case{"4 bits", false, true, 0.0, 256, 0},
-                        Case{"dropout", false, false, 0.1, 256, 0}, Case{"MLP in chunks", false, false, 0.0, 256, 24}}) {
+                        Case{"dropout", false, false, 0.1, 256, 0}, Case{"MLP in chunks", false, false, 0.0, 256, 24}, Case{"bf16", false, true, 0.0, 256, 0, at::kBFloat16},
+                        Case{"bf16, dropout", false, false, 0.1, 256, 0, at::kBFloat16}, Case{"bf16, MLP in chunks", true, false, 0.0, 256, 24, at::kBFloat16}}) {
     test::TinyModelOptions options;
     options.qk_norm = c.qk_norm;
     options.quantized = c.quantized;
     options.layers = 3;
+    options.dtype = c.dtype;
     nn::Model model = test::tiny_model(options);
     model.each_lora([&](const std::string&, nn::Lora& lora) { lora.dropout = static_cast<float>(c.dropout); });
     StepShape shape;
@@ -88,7 +91,7 @@ TEST(StepMemory, IsThatOfARealPass) {
     shape.tokens = 64;
     shape.labelled_rows = 63;
     shape.loss_chunk_tokens = c.chunk;
-    shape.element_bytes = 4;
+    shape.element_bytes = c.dtype == at::kFloat ? 4 : 2;
     shape.lora_r = options.r;
     shape.targets.fill(true);
     shape.dropout = c.dropout > 0;
