@@ -5,19 +5,15 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/round_up.h"
 #include "gpu/runtime_table.h"
+#include "nn/arena_blocks.h"
 
 namespace nibble::nn {
 namespace {
 
-constexpr int64_t kAlignment = 64;                // a cache line, and what AVX-512 loads like
-constexpr int64_t kMinBlock = int64_t{16} << 20;
-constexpr int64_t kPage = int64_t{2} << 20;       // blocks start and end on huge pages
-
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 std::byte* allocate_on_cpu(int64_t size) {
-  void* data = std::aligned_alloc(static_cast<size_t>(kPage), static_cast<size_t>(size));
+  void* data = std::aligned_alloc(static_cast<size_t>(kArenaPage), static_cast<size_t>(size));
   if (data != nullptr) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
   return static_cast<std::byte*>(data);
 }
@@ -41,13 +37,13 @@ Arena::Block Arena::make_block(int64_t size) const {
 }
 
 void Arena::reserve(int64_t bytes) {
-  if (blocks_.empty() && bytes > 0) blocks_.push_back(make_block(round_up(bytes, kPage)));
+  if (blocks_.empty() && bytes > 0) blocks_.push_back(make_block(round_up(bytes, kArenaPage)));
 }
 
 Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t bytes = static_cast<int64_t>(at::elementSize(dtype));
   for (int64_t n : sizes) bytes *= n;
-  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kArenaAlignment);
   while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
     // A block that was made for a smaller shape and is still empty gives way to one that is large enough.
     if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
@@ -60,13 +56,13 @@ Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
     top_.used = 0;
   }
   if (top_.block == blocks_.size()) {
-    blocks_.push_back(make_block(round_up(std::max(size, kMinBlock), kPage)));
+    blocks_.push_back(make_block(round_up(std::max(size, kArenaMinBlock), kArenaPage)));
     top_.used = 0;
   }
   Block& block = blocks_[top_.block];
   std::byte* data = block.data.get() + top_.used;
   top_.used += size;
-  const int64_t held = place_.queue ? block.size : std::min(round_up(top_.used, kPage), block.size);
+  const int64_t held = place_.queue ? block.size : std::min(round_up(top_.used, kArenaPage), block.size);
   if (held > block.share.bytes()) block.share.set(held);
   in_use_ += size;
   peak_ = std::max(peak_, in_use_);

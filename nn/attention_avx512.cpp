@@ -4,6 +4,7 @@
 #include <atomic>
 #include <vector>
 
+#include "core/round_up.h"
 #include "nn/attention_avx512_cpu.h"
 #include "nn/attention_math.h"
 #include "nn/avx512.h"

@@ -7,6 +7,7 @@
 #include <numbers>
 #include <stdexcept>
 
+#include "core/round_up.h"
 #include "nn/avx512_tile.h"
 #include "nn/attention_math.h"
 

@@ -14,6 +14,4 @@ inline int64_t end_query(int64_t j, int64_t window, int64_t tokens) {
   return window > 0 ? std::min(tokens, j + window) : tokens;
 }
 
-inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-
 }  // namespace nibble::nn

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/round_up.h"
+#include "nn/arena_blocks.h"
 #include "nn/lora_products.h"
 #include "nn/lora_products_cpu.h"
 
@@ -10,15 +12,10 @@ namespace {
 
 using nn::Projection;
 
-// As in nn/arena.cpp.
-constexpr int64_t kAlignment = 64;
-constexpr int64_t kMinBlock = int64_t{16} << 20;
-constexpr int64_t kPage = int64_t{2} << 20;
+using nn::kArenaAlignment, nn::kArenaMinBlock, nn::kArenaPage;
 
 // Inputs of layers on their way to host memory and back.
 constexpr int64_t kOffloadBuffers = 2;
-
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 class Scope {
  public:
@@ -71,7 +68,7 @@ class StepModel {
     memory.workspace_bytes = layers;
     memory.loss_bytes = std::max<int64_t>(0, with_loss - layers);
     // One block each, of whole pages.
-    memory.slack_bytes = round_up(memory.saved_bytes, kPage) - memory.saved_bytes + round_up(memory.scratch_bytes(), kPage) - memory.scratch_bytes();
+    memory.slack_bytes = round_up(memory.saved_bytes, kArenaPage) - memory.saved_bytes + round_up(memory.scratch_bytes(), kArenaPage) - memory.scratch_bytes();
     return memory;
   }
 
@@ -263,11 +260,11 @@ class StepModel {
 }  // namespace
 
 void ArenaModel::reserve(int64_t bytes) {
-  if (blocks_.empty() && bytes > 0) blocks_.push_back({round_up(bytes, kPage), 0, 0});
+  if (blocks_.empty() && bytes > 0) blocks_.push_back({round_up(bytes, kArenaPage), 0, 0});
 }
 
 void ArenaModel::take(int64_t bytes) {
-  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kAlignment);
+  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kArenaAlignment);
   while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
     if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
       blocks_.pop_back();
@@ -278,12 +275,12 @@ void ArenaModel::take(int64_t bytes) {
     top_.used = 0;
   }
   if (top_.block == blocks_.size()) {
-    blocks_.push_back({round_up(std::max(size, kMinBlock), kPage), 0, 0});
+    blocks_.push_back({round_up(std::max(size, kArenaMinBlock), kArenaPage), 0, 0});
     top_.used = 0;
   }
   top_.used += size;
   Block& block = blocks_[top_.block];
-  block.touched = std::max(block.touched, std::min(round_up(top_.used, kPage), block.size));
+  block.touched = std::max(block.touched, std::min(round_up(top_.used, kArenaPage), block.size));
   in_use_ += size;
   peak_ = std::max(peak_, in_use_);
   phase_peak_ = std::max(phase_peak_, in_use_);

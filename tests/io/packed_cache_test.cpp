@@ -269,8 +269,8 @@ TEST(DefaultPackedCacheFolder, IsTheUsers) {
   ::setenv("XDG_CACHE_HOME", "/somewhere/cache", 1);
   EXPECT_EQ(default_packed_cache_folder(), "/somewhere/cache/nibble");
   ::unsetenv("XDG_CACHE_HOME");
-  ::setenv("HOME", "/home/one", 1);
-  EXPECT_EQ(default_packed_cache_folder(), "/home/one/.cache/nibble");
+  ::setenv("HOME", "/someone", 1);
+  EXPECT_EQ(default_packed_cache_folder(), "/someone/.cache/nibble");
   ::unsetenv("HOME");
   EXPECT_THROW(default_packed_cache_folder(), ConfigError);
   if (home != nullptr) ::setenv("HOME", old_home.c_str(), 1);

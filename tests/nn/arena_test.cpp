@@ -1,3 +1,4 @@
+// Units: nn/arena, nn/arena_blocks, core/round_up
 #include "nn/arena.h"
 
 #include <gtest/gtest.h>
