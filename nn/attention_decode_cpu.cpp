@@ -27,9 +27,11 @@ NIBBLE_INLINE void decode(const DecodeHead<Element>& head) {
     max = std::max(max, head.scores[j]);
   }
   std::fill(head.sums, head.sums + head.width, 0.0f);
+  // All at once, so that the compiler makes vectors of them.
+  for (int64_t j = 0; j < head.keys; ++j) head.scores[j] = exp_nonpositive(head.scores[j] - max);
   double total = 0.0;
   for (int64_t j = 0; j < head.keys; ++j) {
-    const float p = exp_nonpositive(head.scores[j] - max);
+    const float p = head.scores[j];
     total += p;
     const Element* v = head.v + j * head.v_stride;
     for (int64_t i = 0; i < head.width; ++i) head.sums[i] += p * load_element(v, i);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
@@ -22,6 +23,8 @@ Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
     const std::array<int64_t, 3> sizes{capacity, c.num_key_value_heads, c.head_dim};
     caches_.push_back({at::empty(sizes, options), at::empty(sizes, options), 0});
   }
+  logits_ = at::empty({c.vocab_size}, at::kFloat);
+  if (!place.queue) step_ = std::make_unique<TokenStep>(model, rope_, capacity);
 }
 
 Tensor Decoder::feed(std::span<const int32_t> ids) {
@@ -34,13 +37,25 @@ Tensor Decoder::feed(std::span<const int32_t> ids) {
       throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, model_.config.vocab_size));
     }
   }
-  if (length_ == 0) return run(ids);
-  Tensor logits;
-  for (size_t i = 0; i < ids.size(); ++i) logits = run(ids.subspan(i, 1));
-  return logits;
+  // More than a step takes are worth a pass, where they are the whole text.
+  const auto at_once = static_cast<size_t>(step_ ? TokenStep::kMaxTokens : 1);
+  if (length_ == 0 && (!step_ || ids.size() > at_once)) {
+    run(ids);
+    return logits_;
+  }
+  for (size_t i = 0; i < ids.size(); i += at_once) {
+    const auto part = ids.subspan(i, std::min(at_once, ids.size() - i));
+    if (!step_) {
+      run(part);
+      continue;
+    }
+    step_->run(part, caches_, logits_.mutable_data_ptr<float>());
+    length_ += static_cast<int64_t>(part.size());
+  }
+  return logits_;
 }
 
-Tensor Decoder::run(std::span<const int32_t> ids) {
+void Decoder::run(std::span<const int32_t> ids) {
   const auto tokens = static_cast<int64_t>(ids.size());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   std::vector<int32_t> positions(ids.size());
@@ -67,21 +82,26 @@ Tensor Decoder::run(std::span<const int32_t> ids) {
   const Tensor normed = ws_.saved.take(last.sizes(), model_.dtype);
   rms_norm(last, model_.final_norm, model_.config.rms_norm_eps, normed, Tensor(), queue);
   model_.enter(static_cast<int64_t>(model_.layers.size()), 0);
+  if (step_) return step_->head(normed, logits_.mutable_data_ptr<float>());
   const Tensor logits = ws_.saved.take({1, model_.config.vocab_size}, model_.dtype);
   head_logits(model_.head, normed, logits, ws_);
-  return logits.to(at::TensorOptions().device(at::kCPU).dtype(at::kFloat), /*non_blocking=*/false, /*copy=*/true).view({-1});
+  logits_.copy_(logits.view({-1}));
 }
 
-int32_t choose_token(const Tensor& logits, double temperature, uint64_t seed, uint64_t index) {
-  if (temperature <= 0) return static_cast<int32_t>(logits.argmax().item<int64_t>());
-  const Tensor weights = at::softmax(logits.to(at::kDouble) / temperature, 0).contiguous();
-  const double* p = weights.const_data_ptr<double>();
-  double left = random_uniform({seed, RngPurpose::kSample, 0}, index);
+int32_t choose_token(std::span<const float> logits, double temperature, uint64_t seed, uint64_t index) {
+  const auto largest = std::max_element(logits.begin(), logits.end());
+  if (temperature <= 0) return static_cast<int32_t>(largest - logits.begin());
+  const double max = *largest;
+  const auto weight = [&](float logit) { return std::exp((static_cast<double>(logit) - max) / temperature); };
+  double total = 0;
+  for (const float logit : logits) total += weight(logit);
+  double left = random_uniform({seed, RngPurpose::kSample, 0}, index) * total;
   int32_t last = 0;
-  for (int32_t i = 0; i < weights.size(0); ++i) {
-    if (p[i] <= 0) continue;
-    last = i;
-    left -= p[i];
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double p = weight(logits[i]);
+    if (p <= 0) continue;
+    last = static_cast<int32_t>(i);
+    left -= p;
     if (left < 0) break;
   }
   return last;

@@ -1,11 +1,16 @@
 // Text generation: the model with a cache of keys and values, one token after another.
+//
+// A prompt goes through the layers in one pass of matrix products; on the CPU, what follows it goes through nn/token_step.h, up
+// to eight tokens at a time.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "nn/batch_upload.h"
 #include "nn/layer.h"
+#include "nn/token_step.h"
 
 namespace nibble::nn {
 
@@ -15,28 +20,30 @@ class Decoder {
   // tensors are at `place`.
   Decoder(const Model& model, int64_t capacity, const Place& place = {});
 
-  // Appends tokens to the text and returns the logits of the token after them. SHAPES -> [V], fp32, on the CPU.
-  // THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
+  // Appends tokens to the text and returns the logits of the token after them, valid until the next call. SHAPES -> [V], fp32, on
+  // the CPU. THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
   Tensor feed(std::span<const int32_t> ids);
 
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
 
  private:
-  Tensor run(std::span<const int32_t> ids);
+  void run(std::span<const int32_t> ids);  // a pass of matrix products
 
   const Model& model_;
   RopeTable rope_;
   Workspace ws_;
   BatchUpload upload_;
   HostEmbedding host_embedding_;
-  std::vector<KvCache> caches_;  // [L]
+  std::vector<KvCache> caches_;      // [L]
+  std::unique_ptr<TokenStep> step_;  // on the CPU
+  Tensor logits_;                    // [V] fp32, on the CPU
   int64_t capacity_;
   int64_t length_ = 0;
 };
 
-// The next token: the largest logit at temperature 0, else a draw from softmax(logits / temperature) that is a function
-// of (seed, index). SHAPES logits [V] fp32.
-int32_t choose_token(const Tensor& logits, double temperature, uint64_t seed, uint64_t index);
+// The next token: the largest logit at temperature 0 (of equal ones the first), else a draw from softmax(logits / temperature)
+// that is a function of (seed, index). REQUIRES at least one logit.
+int32_t choose_token(std::span<const float> logits, double temperature, uint64_t seed, uint64_t index);
 
 }  // namespace nibble::nn

@@ -79,7 +79,7 @@ void check_finite(const Tensor& scales, const char* name, float largest_allowed)
   }
 }
 
-DequantizeSpan span_of(const QuantizedWeight& q) {
+DequantizeSpan unchecked_span(const QuantizedWeight& q) {
   DequantizeSpan span;
   span.type = q.config.type;
   span.blocksize = q.config.blocksize;
@@ -221,7 +221,7 @@ void dequantize_rows_into(const QuantizedWeight& q, int64_t row_begin, int64_t r
     refuse("dequantize: rows {}..{} of a weight with {} rows", row_begin, row_end, q.out);
   }
   expect_output(into, row_end - row_begin, q.in, at::kCPU);
-  const DequantizeSpan span = span_of(q);
+  const DequantizeSpan span = unchecked_span(q);
   const int64_t begin = row_begin * q.in, end = row_end * q.in;
   if (into.scalar_type() == at::kFloat) {
     dequantize_parallel(span, begin, end, into.mutable_data_ptr<float>());
@@ -236,7 +236,7 @@ void dequantize_into(const QuantizedWeight& q, const Tensor& into, const gpu::Qu
   check_parts(q, device);
   expect_output(into, q.out, q.in, device);
   DequantizeLaunch launch;
-  launch.span = span_of(q);
+  launch.span = unchecked_span(q);
   launch.out = into.mutable_data_ptr();
   launch.out_is_bf16 = into.scalar_type() == at::kBFloat16;
   queue.module->quant->dequantize(launch, queue.stream);
@@ -247,6 +247,11 @@ Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype, const gpu::Que
   Tensor into = at::empty({q.out, q.in}, q.codes.options().dtype(dtype));
   dequantize_into(q, into, queue);
   return into;
+}
+
+DequantizeSpan span_of(const QuantizedWeight& q) {
+  check_parts(q);
+  return unchecked_span(q);
 }
 
 void validate(const QuantizedWeight& q) {

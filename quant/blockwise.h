@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gpu/module.h"
+#include "quant/blockwise_span.h"
 #include "quant/layout.h"
 
 namespace nibble::quant {
@@ -27,6 +28,10 @@ Tensor dequantize(const QuantizedWeight& q, at::ScalarType dtype, const gpu::Que
 // Rows [row_begin, row_end) only, into `into` ([row_end - row_begin, In]): a panel that stays in the cache. Rows need not
 // begin where a block does.
 void dequantize_rows_into(const QuantizedWeight& q, int64_t row_begin, int64_t row_end, const Tensor& into);
+
+// The weight's parts as plain pointers, for loops that decode as they go (quant/blockwise_cpu.h). THROWS std::invalid_argument where
+// sizes disagree.
+DequantizeSpan span_of(const QuantizedWeight& q);
 
 // Checks what a file may have wrong: sizes and dtypes of all parts, scales that are finite. THROWS nibble::ConfigError for
 // the block size, std::invalid_argument saying which part, what was found and what was expected.

@@ -22,7 +22,7 @@ namespace {
 
 struct Options {
   std::string src, prompt;
-  bool chat = false;
+  bool chat = false, ignore_eos = false;
   GenerateOptions generate;
   int64_t seed = 42;
 };
@@ -44,13 +44,20 @@ int run(Options& options, const CommonOptions& common) {
   const nn::Place place = choose_place(artifact.config, [](const std::string& text) { std::cerr << text << "\n"; });
   OpenedModel opened = open_artifact(artifact, place);
   const data::Tokenizer& tokenizer = opened.tokenizer;
+  if (tokenizer.vocab_size() > opened.model.config.vocab_size) {
+    throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer.vocab_size(),
+                                  opened.model.config.vocab_size), opened.source->path().string());
+  }
   std::string prompt = options.chat ? as_chat(options.prompt, tokenizer, artifact.config.chat_template_path) : options.prompt;
   const std::vector<int32_t> prompt_ids = tokenizer.encode(prompt, /*add_special_tokens=*/!options.chat);
   GenerateOptions generate = options.generate;
   generate.seed = static_cast<uint64_t>(options.seed);
   generate.place = place;
-  generate.stop_ids = opened.model.config.eos_token_ids;
-  if (tokenizer.eos_id() >= 0) generate.stop_ids.push_back(tokenizer.eos_id());
+  generate.vocab = tokenizer.vocab_size();
+  if (!options.ignore_eos) {
+    generate.stop_ids = opened.model.config.eos_token_ids;
+    if (tokenizer.eos_id() >= 0) generate.stop_ids.push_back(tokenizer.eos_id());
+  }
 
   const StopRequest stop;
   // On a terminal the text appears as it is made. Decoding all of it each time keeps characters of several tokens whole.
@@ -69,7 +76,8 @@ int run(Options& options, const CommonOptions& common) {
   });
   const std::string text = tokenizer.decode(out.ids, /*skip_special_tokens=*/true);
   if (common.json) {
-    nlohmann::ordered_json object{{"text", text}, {"ids", out.ids}, {"tokens_per_s", out.tokens_per_s()}};
+    nlohmann::ordered_json object{{"text", text}, {"ids", out.ids}, {"tokens_per_s", out.tokens_per_s()}, {"prompt_ids", prompt_ids},
+                                  {"prompt_s", out.prompt_seconds}};
     std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   } else {
     std::cout << text.substr(std::min(shown, text.size())) << "\n";
@@ -86,6 +94,7 @@ Command make_generate_command() {
             app.add_option("--prompt", o->prompt, "The text to continue; without it, standard input is read");
             app.add_flag("--chat", o->chat, "Put the prompt into the model's chat template as a user turn");
             app.add_option("--max-new-tokens", o->generate.max_new_tokens, "At most this many new tokens")->check(CLI::PositiveNumber)->capture_default_str();
+            app.add_flag("--ignore-eos", o->ignore_eos, "Do not stop where the model ends its text");
             app.add_option("--temperature", o->generate.temperature, "0: always the likeliest token")->check(CLI::NonNegativeNumber)->capture_default_str();
             app.add_option("--seed", o->seed, "Of the draws at a temperature above 0")->check(CLI::NonNegativeNumber)->capture_default_str();
             return [o, &common] { return run(*o, common); };

@@ -31,14 +31,17 @@ Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt,
                                   model.config.max_position_embeddings));
   }
   const int64_t limit = std::min(options.max_new_tokens, room);
+  const int64_t vocab = options.vocab > 0 ? std::min(options.vocab, model.config.vocab_size) : model.config.vocab_size;
   Generated out;
+  out.ids.reserve(static_cast<size_t>(limit));
   auto start = Clock::now();
   nn::Decoder decoder(model, prompt_tokens + limit, options.place);
   Tensor logits = decoder.feed(prompt);
   out.prompt_seconds = seconds_since(start);
   start = Clock::now();
   for (int64_t i = 0; i < limit; ++i) {
-    const int32_t id = nn::choose_token(logits, options.temperature, options.seed, static_cast<uint64_t>(i));
+    const std::span<const float> choices(logits.const_data_ptr<float>(), static_cast<size_t>(vocab));
+    const int32_t id = nn::choose_token(choices, options.temperature, options.seed, static_cast<uint64_t>(i));
     out.ids.push_back(id);
     if (on_token) on_token(id);
     if (std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0) break;

@@ -14,6 +14,7 @@ struct GenerateOptions {
   double temperature = 0.0;          // 0: always the likeliest token
   uint64_t seed = 42;
   std::vector<int64_t> stop_ids;     // ends the text; the stopping token is kept
+  int64_t vocab = 0;                 // only ids below are chosen: a model's vocabulary may be padded beyond its tokenizer's. 0: all
   nn::Place place = {};              // where the model is
 };
 

@@ -209,12 +209,12 @@ TEST(Decoder, StepByStepEqualsOneForwardPass) {
 }
 
 TEST(ChooseToken, IsGreedyAtZeroAndFollowsTheDistributionElse) {
-  const Tensor logits = at::tensor(std::vector<float>{0.0f, 2.0f, 1.0f, -1e30f});
+  const std::vector<float> logits{0.0f, 2.0f, 1.0f, -1e30f};
   EXPECT_EQ(choose_token(logits, 0.0, 1, 0), 1);
   std::vector<int64_t> counts(4);
   constexpr int kDraws = 4000;
   for (uint64_t i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(choose_token(logits, 1.0, 1, i))];
-  const Tensor p = at::softmax(logits, 0);
+  const Tensor p = at::softmax(at::tensor(logits), 0);
   for (int64_t t = 0; t < 4; ++t) {
     const double expected = p[t].item<double>() * kDraws;
     EXPECT_NEAR(static_cast<double>(counts[static_cast<size_t>(t)]), expected, 5 * std::sqrt(expected) + 1e-9) << t;  // 5 sigma
