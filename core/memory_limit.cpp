@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
 
@@ -18,8 +19,8 @@ int64_t number_in(const fs::path& path) {
   return file >> bytes && bytes > 0 ? bytes : std::numeric_limits<int64_t>::max();
 }
 
-void take_lower(MemoryLimit& limit, int64_t bytes, const std::string& source) {
-  if (bytes < limit.bytes) limit = {bytes, source};
+void take_lower(MemoryLimit& limit, int64_t bytes, const std::string& source, LimitOn on = LimitOn::kResident) {
+  if (bytes < limit.bytes) limit = {bytes, source, on};
 }
 
 // The group at `path` below `mount`, and all around it. In a container `path` may be one of the host, which is not mounted
@@ -34,17 +35,33 @@ void take_groups(MemoryLimit& limit, const fs::path& mount, const fs::path& path
   }
 }
 
+// What a process has mapped and what of it is resident, bytes: all of it, and its private data. Zeros where it cannot be known.
+struct Mapped {
+  int64_t all = 0, resident = 0, data = 0, resident_data = 0;
+};
+
+Mapped mapped_now(const fs::path& proc) {
+  std::ifstream file(proc / "self/statm");
+  int64_t all = 0, resident = 0, shared = 0, text = 0, libraries = 0, data = 0;
+  if (!(file >> all >> resident >> shared >> text >> libraries >> data)) return {};
+  const int64_t page = sysconf(_SC_PAGE_SIZE);
+  return {all * page, resident * page, data * page, (resident - shared) * page};
+}
+
+// The kernel counts what is mapped against these limits, resident or not: what is not resident now (libraries, stacks, what
+// malloc holds back) is out of reach for what a run will touch.
 template <class Resource>  // an enumeration of the C library's, or int
-void take_resource(MemoryLimit& limit, Resource resource, const char* source) {
+void take_resource(MemoryLimit& limit, Resource resource, LimitOn on, int64_t mapped, int64_t resident, const char* source) {
   rlimit now{};
   if (getrlimit(resource, &now) != 0 || now.rlim_cur == RLIM_INFINITY) return;
-  take_lower(limit, static_cast<int64_t>(now.rlim_cur), source);
+  const int64_t out_of_reach = std::max<int64_t>(0, mapped - resident);
+  take_lower(limit, std::max<int64_t>(0, static_cast<int64_t>(now.rlim_cur) - out_of_reach), source, on);
 }
 
 }  // namespace
 
 MemoryLimit memory_limit(const fs::path& proc, const fs::path& cgroups) {
-  MemoryLimit limit{static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE), "the machine"};
+  MemoryLimit limit{static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE), "the machine", LimitOn::kResident};
   // Lines of "number:controllers:path"; version 2 has number 0 and no controllers.
   std::ifstream groups(proc / "self/cgroup");
   take_groups(limit, cgroups, "", "memory.max");
@@ -60,8 +77,9 @@ MemoryLimit memory_limit(const fs::path& proc, const fs::path& cgroups) {
       take_groups(limit, cgroups / "memory", path, "memory.limit_in_bytes");
     }
   }
-  take_resource(limit, RLIMIT_AS, "ulimit -v (address space)");
-  take_resource(limit, RLIMIT_DATA, "ulimit -d (data)");
+  const Mapped mapped = mapped_now(proc);
+  take_resource(limit, RLIMIT_AS, LimitOn::kAddressSpace, mapped.all, mapped.resident, "ulimit -v (address space)");
+  take_resource(limit, RLIMIT_DATA, LimitOn::kData, mapped.data, mapped.resident_data, "ulimit -d (data)");
   return limit;
 }
 

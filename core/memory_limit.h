@@ -7,14 +7,18 @@
 
 namespace nibble {
 
+// What counts against a limit: memory that is resident; private data, resident or not; all that is mapped, files too.
+enum class LimitOn : uint8_t { kResident, kData, kAddressSpace };
+
 struct MemoryLimit {
-  int64_t bytes = 0;
+  int64_t bytes = 0;            // that may be resident
   std::string source;  // whose limit it is: "the machine", "control group /system.slice/x", "ulimit -v"
+  LimitOn on = LimitOn::kResident;
 };
 
 // The lowest of: physical memory; the limits of this process's control group and of every group around it (version 2:
 // memory.max, version 1: memory.limit_in_bytes), which the kernel enforces by killing; the process's own limits of address
-// space and data (setrlimit). In a container, groups outside of it are not visible: their limit then stands at the root.
+// space and data (setrlimit), less what is mapped against them now without being resident. In a container, groups outside of it are not visible: their limit then stands at the root.
 // `proc` and `cgroups` are for tests.
 MemoryLimit memory_limit(const std::filesystem::path& proc = "/proc", const std::filesystem::path& cgroups = "/sys/fs/cgroup");
 

@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/round_up.h"
 #include "gpu/runtime_table.h"
-#include "nn/arena_blocks.h"
 
 namespace nibble::nn {
 namespace {
@@ -36,55 +34,25 @@ Arena::Block Arena::make_block(int64_t size) const {
   return {{data, [](std::byte* p) { std::free(p); }}, size, std::move(share)};
 }
 
-void Arena::reserve(int64_t bytes) {
-  if (blocks_.empty() && bytes > 0) blocks_.push_back(make_block(round_up(bytes, kArenaPage)));
-}
+void Arena::reserve(int64_t bytes) { stack_.reserve(bytes, Blocks{*this}); }
 
 Tensor Arena::take(at::IntArrayRef sizes, at::ScalarType dtype) {
   int64_t bytes = static_cast<int64_t>(at::elementSize(dtype));
   for (int64_t n : sizes) bytes *= n;
-  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kArenaAlignment);
-  while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
-    // A block that was made for a smaller shape and is still empty gives way to one that is large enough.
-    if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
-      blocks_.pop_back();
-      break;
-    }
-    block_used_.resize(top_.block + 1);
-    block_used_[top_.block] = top_.used;
-    ++top_.block;
-    top_.used = 0;
-  }
-  if (top_.block == blocks_.size()) {
-    blocks_.push_back(make_block(round_up(std::max(size, kArenaMinBlock), kArenaPage)));
-    top_.used = 0;
-  }
-  Block& block = blocks_[top_.block];
-  std::byte* data = block.data.get() + top_.used;
-  top_.used += size;
-  const int64_t held = place_.queue ? block.size : std::min(round_up(top_.used, kArenaPage), block.size);
+  const BlockStack::Spot spot = stack_.take(bytes, Blocks{*this});
+  Block& block = blocks_[spot.block];
+  const int64_t held = place_.queue ? block.size : std::min(round_up(spot.end, kArenaPage), block.size);
   if (held > block.share.bytes()) block.share.set(held);
-  in_use_ += size;
-  peak_ = std::max(peak_, in_use_);
-  return at::for_blob(data, sizes).options(place_.options(dtype)).target_device(place_.device).make_tensor();
+  return at::for_blob(block.data.get() + spot.begin, sizes).options(place_.options(dtype)).target_device(place_.device).make_tensor();
 }
 
-void Arena::release(const Mark& mark) {
-  int64_t freed = top_.used;
-  if (mark.block == top_.block) {
-    freed -= mark.used;
-  } else {
-    for (size_t i = mark.block; i < top_.block; ++i) freed += block_used_[i];
-    freed -= mark.used;
+void Arena::describe_to(std::vector<int64_t>& key) const {
+  const BlockStack::State now = stack_.state();
+  key.insert(key.end(), {static_cast<int64_t>(blocks_.size()), static_cast<int64_t>(now.top.block), now.top.used, now.in_use});
+  key.insert(key.end(), now.used.begin(), now.used.end());
+  for (size_t i = now.top.block; i < blocks_.size(); ++i) {
+    key.insert(key.end(), {reinterpret_cast<int64_t>(blocks_[i].data.get()), blocks_[i].size});
   }
-  in_use_ -= freed;
-  top_ = mark;
-}
-
-int64_t Arena::bytes_reserved() const {
-  int64_t sum = 0;
-  for (const Block& block : blocks_) sum += block.size;
-  return sum;
 }
 
 }  // namespace nibble::nn

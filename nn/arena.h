@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "nn/arena_blocks.h"
 #include "nn/place.h"
 
 namespace nibble::nn {
@@ -16,10 +17,7 @@ namespace nibble::nn {
 // has been touched, for untouched pages take none. Not for use by two threads at once.
 class Arena {
  public:
-  struct Mark {
-    size_t block = 0;
-    int64_t used = 0;
-  };
+  using Mark = BlockStack::Mark;
 
   explicit Arena(const Place& place = {}, MemoryPart part = MemoryPart::kWorkspace) : place_(place), part_(part) {}
 
@@ -30,11 +28,17 @@ class Arena {
   // No effect where there are blocks already. THROWS as take
   void reserve(int64_t bytes);
 
-  Mark mark() const { return top_; }
-  void release(const Mark& mark);
+  Mark mark() const { return stack_.mark(); }
+  void release(const Mark& mark) { stack_.release(mark); }
 
-  int64_t bytes_reserved() const;  // of all blocks, in use or not
-  int64_t peak_bytes() const { return peak_; }
+  // For work that is repeated as a graph (nn/step_graph.h): it has its tensors without taking them again. Adds to `key` all that
+  // the addresses of tensors taken from now on depend on; while that is the same, a state after those takes can be restored.
+  void describe_to(std::vector<int64_t>& key) const;
+  BlockStack::State state() const { return stack_.state(); }
+  void restore(const BlockStack::State& state) { stack_.restore(state); }
+
+  int64_t bytes_reserved() const { return stack_.reserved_bytes(); }  // of all blocks, in use or not
+  int64_t peak_bytes() const { return stack_.peak_bytes(); }
 
   // What blocks that are made from now on are for. Returns what it was.
   MemoryPart set_part(MemoryPart part) { return std::exchange(part_, part); }
@@ -45,15 +49,18 @@ class Arena {
     int64_t size;
     MemoryShare share;
   };
+  // The stack's side of the memory: see BlockStack::take.
+  struct Blocks {
+    Arena& arena;
+    void push(int64_t size) { arena.blocks_.push_back(arena.make_block(size)); }
+    void pop() { arena.blocks_.pop_back(); }
+  };
   Block make_block(int64_t size) const;
 
   Place place_;
   MemoryPart part_;
-  std::vector<Block> blocks_;
-  Mark top_;
-  int64_t in_use_ = 0;              // bytes below top_, padding included
-  std::vector<int64_t> block_used_; // bytes used of each full block
-  int64_t peak_ = 0;
+  BlockStack stack_;
+  std::vector<Block> blocks_;  // of the stack, in its order
 };
 
 // Releases everything taken since its construction.

@@ -173,4 +173,13 @@ void RunMemory::explain() const {
   }
 }
 
+int with_run_memory(const std::function<int(RunMemory&)>& body) {
+  RunMemory memory;
+  try {
+    return body(memory);
+  } catch (const std::exception&) {
+    memory.explain();
+  }
+}
+
 }  // namespace nibble::trainer

@@ -78,4 +78,7 @@ class RunMemory {
   bool warned_ = false;
 };
 
+// Runs a command's body with an account of its memory, which explains what goes wrong for want of it. Make no tensor before.
+int with_run_memory(const std::function<int(RunMemory&)>& body);
+
 }  // namespace nibble::trainer

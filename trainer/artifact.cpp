@@ -7,7 +7,6 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
-#include "trainer/load_base.h"
 #include "trainer/open_tokenizer.h"
 
 namespace nibble::trainer {
@@ -80,14 +79,22 @@ Artifact resolve_artifact(const std::string& src, const std::vector<std::string>
   return artifact;
 }
 
-OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place) {
+OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place, const OpenOptions& options) {
   const schema::RunConfig& config = artifact.config;
   auto source = io::open_weight_source(config.model_name_or_path);
   data::Tokenizer tokenizer = open_tokenizer(*source);
   OpenedModel opened{std::move(source), std::move(tokenizer), {}, std::nullopt};
-  opened.model = load_base(*opened.source, config, configured_base_choices(config), place,
-                           {[](const std::string& line) { std::cerr << line << "\n"; }, {}});
+  ForwardShape shape = options.shape;
+  if (shape.row_tokens == 0) shape = {1, std::min(config.max_length, opened.source->config().max_position_embeddings), 0, /*cut=*/false};
+  const int64_t lora_r = artifact.adapter ? io::read_adapter_config(*artifact.adapter).r : 0;
+  const ForwardPlan planned = plan_forward(config, *opened.source, lora_r, shape, place);
+  if (options.memory != nullptr) options.memory->set_plan(planned.plan);
+  {
+    const MemoryStage stage(place.account, "loading the base", MemoryPart::kBase);
+    opened.model = load_base(*opened.source, config, planned.base(), place, {[](const std::string& line) { std::cerr << line << "\n"; }, {}});
+  }
   if (artifact.adapter) {
+    const MemoryStage stage(place.account, "attaching the adapter", MemoryPart::kAdapters);
     const io::Adapter adapter = io::read_adapter(*artifact.adapter, opened.model.config);
     io::attach_adapter(opened.model, adapter, /*dropout=*/0.0);
     opened.adapter = adapter.config;

@@ -12,6 +12,8 @@
 #include "io/weight_source.h"
 #include "nn/place.h"
 #include "schema/load.h"
+#include "trainer/accounting.h"
+#include "trainer/forward_plan.h"
 
 namespace nibble::trainer {
 
@@ -33,7 +35,13 @@ struct OpenedModel {
   std::optional<io::AdapterConfig> adapter;
 };
 
-// Loads the base as the configuration says, and the adapter, to `place`.
-OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place = {});
+struct OpenOptions {
+  ForwardShape shape = {};      // what the model will be asked; no tokens: windows of max_length
+  RunMemory* memory = nullptr;  // learns the plan, and at an error what was being done
+};
+
+// Loads the base, where it fits (trainer/forward_plan.h), and the adapter, to `place`. THROWS OutOfMemoryError where no choice that
+// the configuration leaves open makes it fit; what loading throws.
+OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place = {}, const OpenOptions& options = {});
 
 }  // namespace nibble::trainer

@@ -34,12 +34,17 @@ std::vector<int32_t> text_ids(const data::Tokenizer& tokenizer, const Options& o
   return ids;
 }
 
-int run(const Options& options, const CommonOptions& common) {
+int run(const Options& options, const CommonOptions& common, RunMemory& memory) {
   const Artifact artifact = resolve_artifact(options.src, common.set);
   const schema::RunConfig& config = artifact.config;
-  const nn::Place place = choose_place(config, [](const std::string& text) { std::cerr << text << "\n"; });
-  OpenedModel opened = open_artifact(artifact, place);
+  nn::Place place = choose_place(config, [](const std::string& text) { std::cerr << text << "\n"; });
+  place.account = &memory.account();
+  memory.watch(place.queue);
+  ForwardShape shape;
+  if (options.text.empty()) shape = {config.per_device_eval_batch_size, config.max_length};
+  OpenedModel opened = open_artifact(artifact, place, {shape, &memory});
   const int64_t window = std::min(config.max_length, opened.model.config.max_position_embeddings);
+  const MemoryStage stage(place.account, "evaluating");
   nn::Pass pass(opened.model, window, place);
   const StopRequest stop;
   const auto check = [&] {
@@ -75,7 +80,7 @@ Command make_eval_command() {
             app.add_option("SRC", o->src, "CONFIG, model folder, GGUF file, adapter, run or checkpoint; a bare model is taken as stored unless --set load_in_4bit=true")->required();
             app.add_option("--text", o->text, "Score this text, in windows of max_length tokens; else the validation data");
             app.add_option("--max-tokens", o->max_tokens, "Score only the first N tokens of the text")->check(CLI::NonNegativeNumber);
-            return [o, &common] { return run(*o, common); };
+            return [o, &common] { return with_run_memory([&](RunMemory& memory) { return run(*o, common, memory); }); };
           }};
 }
 

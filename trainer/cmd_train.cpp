@@ -41,7 +41,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
     std::cout << (json ? plan_json(plan, inputs.plan, inputs.budget.most_bytes) + "\n" : plan_text(plan, inputs.plan, inputs.budget.most_bytes));
     return 0;
   }
-  if (plan.total_bytes() > inputs.budget.most_bytes) throw OutOfMemoryError(plan_text(plan, inputs.plan, inputs.budget.most_bytes));
+  if (plan.total_bytes() > inputs.budget.most_bytes) throw OutOfMemoryError(refusal_text(inputs.plan, inputs.budget));
   for (const std::string& line : describe_plan(inputs)) say(line);
   memory.set_plan(plan);
 
@@ -77,12 +77,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
 }  // namespace
 
 int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry_run, bool json) {
-  RunMemory memory;
-  try {
-    return run(loaded, resume, dry_run, json, memory);
-  } catch (const std::exception&) {
-    memory.explain();
-  }
+  return with_run_memory([&](RunMemory& memory) { return run(loaded, resume, dry_run, json, memory); });
 }
 
 Command make_train_command() {

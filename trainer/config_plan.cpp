@@ -12,6 +12,7 @@ PlanInput input_for(PlanDevice device, const schema::RunConfig& config, const Ba
   input.device = device;
   if (base.stored && config.load_in_4bit) input.quant = *base.stored;
   set_batch(input, config.per_device_train_batch_size, config.max_length, config.max_length);
+  if (config.eval_strategy != EvalStrategy::kNo) set_eval_batch(input, config.per_device_eval_batch_size, config.max_length, config.max_length);
   return input;
 }
 
@@ -42,7 +43,7 @@ PlanReport plan_config(const schema::RunConfig& config, double gpu_memory_gib) {
     report.speed = typical_gpu(budget.bytes);
   } else {
     input = input_for(PlanDevice::kCpu, config, base);
-    budget = cpu_budget(config);
+    budget = cpu_budget(config, /*base_is_open=*/false);
     report.speed = measured_cpu(input.element_bytes);
   }
   input.process_bytes = process_bytes;

@@ -90,8 +90,15 @@ void stream_to_device(nn::Model& model, const io::WeightSource& source, const nn
 
 }  // namespace
 
-BaseChoices configured_base_choices(const schema::RunConfig& config) {
-  return {config.base_residency == BaseResidency::kStreamed, config.offload_embedding == AutoSwitch::kTrue};
+bool can_be_streamed(const io::WeightSource& source, const schema::RunConfig& config, bool on_device) {
+  if (on_device) return config.load_in_4bit;
+  if (config.load_in_4bit && io::can_be_packed(source)) return config.packed_cache != AutoSwitch::kFalse;
+  const std::string name = nn::projection_path(0, nn::Projection::kQ) + ".weight";
+  if (!source.has(name)) return false;
+  if (config.load_in_4bit) return source.holds(source.view_packed(name).codes.const_data_ptr());
+  if (source.is_packed(name) || source.gguf() != nullptr) return false;  // decoded, it is a copy
+  const Tensor weight = source.read(name);
+  return weight.scalar_type() == compute_dtype(config) && source.holds(weight.const_data_ptr());
 }
 
 nn::Model load_base(const io::WeightSource& source, const schema::RunConfig& config, const BaseChoices& choices, const nn::Place& place,

@@ -24,8 +24,9 @@ struct BaseChoices {
   bool offload_embedding = false;  // the embedding stays in host memory; on a CPU it always does
 };
 
-// What the configuration says where nobody plans: auto is resident and not offloaded.
-BaseChoices configured_base_choices(const schema::RunConfig& config);
+// Whether a base can be streamed as this configuration has it: to a GPU in 4 bits; on a CPU from its packed cache, or from its own
+// files where they hold the weights as they are used. Reads one weight's header. A planner that may choose asks before it does.
+bool can_be_streamed(const io::WeightSource& source, const schema::RunConfig& config, bool on_device);
 
 struct LoadHooks {
   std::function<void(const std::string&)> say;  // lines for people; may be empty

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/memory_limit.h"
+#include "nn/arena_blocks.h"
 #include "nn/attention.h"
 #include "nn/attention_avx512.h"
 #include "nn/attention_avx512_cpu.h"
@@ -29,43 +30,58 @@ constexpr int64_t kCudaProcessBytes = 340 * kMib;
 // fault-around window of 64 KiB.
 constexpr int64_t kEdgeBytes = 24 << 10;
 
-// On a device. The context is the driver's, the workspace cuBLAS's; LibTorch's allocator takes 20 MiB from the driver at a time
-// for large tensors and 2 MiB for small ones.
-constexpr int64_t kContextBytes = 430 * kMib;
-constexpr int64_t kCublasBytes = 64 * kMib;
-constexpr int64_t kTorchSlackBytes = 22 * kMib;
-
 // A streamed base: the layer that computes and the one that arrives.
 constexpr int64_t kStreamedLayers = 2;
 
 int64_t arena_bytes(int64_t bytes) {
-  ArenaModel arena;
+  nn::BlockStack arena;
   arena.take(bytes);
   return arena.reserved_bytes();
 }
 
-// LibTorch's temporaries of the attention of one layer at their largest.
-int64_t attention_workspace(const PlanInput& in) {
+// Attention's temporaries of one layer, outside of the arenas, in a pass of so many tokens whose longest document has `longest`.
+struct AttentionBytes {
+  int64_t forward = 0, backward = 0;
+  int64_t most() const { return std::max(forward, backward); }
+};
+
+AttentionBytes attention_on_device(const PlanInput& in, int64_t tokens) {
   const nn::ModelConfig& c = in.model;
-  const int64_t tokens = in.pass_tokens, longest = in.longest_tokens > 0 ? in.longest_tokens : tokens;
-  const int64_t q = tokens * c.q_width(), kv = tokens * c.kv_width();
-  if (in.device == PlanDevice::kCuda) {
-    // FlashAttention-2 backward: an fp32 sum of dq, a factor a row, dq, dk and dv before they are copied, and dk and dv of
-    // every query head where heads are grouped. Forward's output counts as well where it is rebuilt.
-    const int64_t grouped = c.num_attention_heads == c.num_key_value_heads ? 0 : 2 * q;
-    return 4 * q + 4 * tokens * c.num_attention_heads + in.element_bytes * (2 * q + 2 * kv + grouped);
-  }
+  const int64_t q = tokens * c.q_width(), kv = tokens * c.kv_width(), lse = 4 * tokens * c.num_attention_heads;
+  // FlashAttention-2 backward: an fp32 sum of dq, a factor a row, dq, dk and dv before they are copied, and dk and dv of every
+  // query head where heads are grouped. Forward's output counts as well where it is rebuilt.
+  const int64_t grouped = c.num_attention_heads == c.num_key_value_heads ? 0 : 2 * q;
+  return {in.element_bytes * q + lse, 4 * q + lse + in.element_bytes * (2 * q + 2 * kv + grouped)};
+}
+
+AttentionBytes attention_on_cpu(const PlanInput& in, int64_t tokens, int64_t longest) {
+  const nn::ModelConfig& c = in.model;
   const int64_t threads = at::get_num_threads(), groups = c.num_key_value_heads * std::max<int64_t>(1, tokens / std::max<int64_t>(1, longest));
   const nn::AttentionShape shape{c.num_attention_heads, c.num_key_value_heads, c.head_dim, 1.0f, 0};
   if (in.element_bytes == 2 && nn::attention_avx512_fits(shape)) {
     const int64_t forward = 2 * 4 * nn::packed_dwords(tokens, c.head_dim) * c.num_key_value_heads + threads * nn::forward_scratch_bytes(c.head_dim);
     const bool by_key_head = c.num_attention_heads == c.num_key_value_heads || groups >= 4 * threads;
-    const int64_t sums = by_key_head ? threads * longest * c.head_dim * 8 : 2 * 4 * q;
-    return std::max(forward, threads * nn::backward_scratch_bytes(longest, c.head_dim) + sums);
+    const int64_t sums = by_key_head ? threads * longest * c.head_dim * 8 : 2 * 4 * tokens * c.q_width();
+    return {forward, threads * nn::backward_scratch_bytes(longest, c.head_dim) + sums};
   }
-  // Composed in fp32: a key head's key, value and their gradients, and five matrices of 128 queries, for every thread.
+  // Composed in fp32: a key head's key and value, in backward their gradients, and five matrices of 128 queries, for every thread.
   constexpr int64_t kQueries = 128, kMatrices = 5;
-  return threads * 4 * longest * (4 * c.head_dim + kMatrices * kQueries);
+  return {threads * 4 * longest * (2 * c.head_dim + kMatrices * kQueries), threads * 4 * longest * (4 * c.head_dim + kMatrices * kQueries)};
+}
+
+AttentionBytes attention_bytes(const PlanInput& in, int64_t tokens, int64_t longest) {
+  if (tokens == 0) return {};
+  return in.device == PlanDevice::kCuda ? attention_on_device(in, tokens) : attention_on_cpu(in, tokens, longest > 0 ? longest : tokens);
+}
+
+// At their largest, in training or in evaluation.
+int64_t attention_workspace(const PlanInput& in) {
+  return std::max(attention_bytes(in, in.pass_tokens, in.longest_tokens).most(), attention_bytes(in, in.eval_tokens, in.eval_longest_tokens).forward);
+}
+
+// A device takes a batch at once, a CPU in parts of whole documents.
+int64_t pass_of_batch(PlanDevice device, int64_t rows, int64_t row_tokens, int64_t longest) {
+  return device == PlanDevice::kCuda ? rows * row_tokens : largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
 }
 
 int64_t largest_linear(const PlanInput& in) {
@@ -94,7 +110,7 @@ StepShape step_shape(const PlanInput& in) {
     head.config = in.quant;
     head.out = in.model.vocab_size;
     head.in = in.model.hidden_size;
-    shape.head_panel_bytes = nn::head_panel_rows(head) * head.in * in.element_bytes;
+    shape.head_panel_rows = nn::head_panel_rows(head);
   }
   return shape;
 }
@@ -171,12 +187,13 @@ class Planner {
   // Of a table in its file, the pages that a pass touches.
   int64_t looked_up_bytes(int64_t table) const {
     constexpr int64_t kFaultAround = 64 << 10;
-    return std::min(table, in_.pass_tokens * std::max<int64_t>(kFaultAround, c_.hidden_size * in_.element_bytes));
+    return std::min(table, std::max(in_.pass_tokens, in_.eval_tokens) * std::max<int64_t>(kFaultAround, c_.hidden_size * in_.element_bytes));
   }
 
   void trained() {
     const int64_t parameters = adapter_parameters(in_), state = optimizer_state_bytes(in_);
     add("adapters", MemoryPart::kAdapters, parameters * in_.element_bytes);
+    if (in_.purpose == PlanFor::kForward) return;
     add("adapter gradients", MemoryPart::kGradients, parameters * 4);
     const bool paged = optim::optimizer_kind(in_.optimizer.optim).paged;
     const int64_t budget = in_.choices.paged_budget_bytes;
@@ -186,6 +203,7 @@ class Planner {
 
   void step() {
     const StepMemory step = planned_step(in_);
+    if (in_.cache_tokens > 0) add("key and value cache", MemoryPart::kCache, 2 * c_.num_hidden_layers * in_.cache_tokens * c_.kv_width() * in_.element_bytes);
     add("saved activations", MemoryPart::kSavedActivations, step.saved_bytes + step.kept_outside_bytes);
     add_on_host("saved activations", MemoryPart::kSavedActivations, step.offloaded_bytes);
     add("layer workspace", MemoryPart::kWorkspace, step.workspace_bytes);
@@ -200,7 +218,7 @@ class Planner {
     const int64_t process = in_.process_bytes > 0 ? in_.process_bytes : kProcessBytes;
     if (on_device()) {
       add("library workspace", MemoryPart::kLibraries, kCublasBytes);
-      add("CUDA context", MemoryPart::kLibraries, kContextBytes);
+      add("CUDA context", MemoryPart::kLibraries, kCudaContextBytes);
       add_on_host("libraries", MemoryPart::kLibraries, std::max(process, kCudaProcessBytes));
       return;
     }
@@ -269,13 +287,26 @@ void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longe
   input.rows = rows;
   input.row_tokens = row_tokens;
   input.longest_tokens = longest;
-  // A device takes a micro-batch at once, a CPU in parts of whole documents.
-  input.pass_tokens = input.device == PlanDevice::kCuda ? rows * row_tokens : largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
+  input.pass_tokens = pass_of_batch(input.device, rows, row_tokens, longest);
+}
+
+void set_eval_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longest) {
+  input.eval_rows = rows;
+  input.eval_row_tokens = row_tokens;
+  input.eval_longest_tokens = longest;
+  input.eval_tokens = pass_of_batch(input.device, rows, row_tokens, longest);
 }
 
 int64_t memory_limit_bytes() { return memory_limit().bytes; }
 
-StepMemory planned_step(const PlanInput& input) { return step_memory(step_shape(input), input.choices.recompute); }
+StepMemory planned_step(const PlanInput& input) {
+  StepShape scoring = step_shape(input);
+  scoring.tokens = scoring.labelled_rows = input.eval_tokens;
+  scoring.dropout = false;
+  if (input.purpose == PlanFor::kForward) return scoring_memory(scoring);
+  const StepMemory training = step_memory(step_shape(input), input.choices.recompute);
+  return input.eval_tokens == 0 ? training : both(training, scoring_memory(scoring));
+}
 
 int64_t step_bytes(const PlanInput& input) {
   const StepMemory step = planned_step(input);

@@ -70,6 +70,10 @@ std::vector<Change> possible_changes(const PlanInput& in) {
       p.accumulation_steps = steps;
     });
   }
+  // On a CPU a batch goes through in parts anyway. A loss is a sum over rows, but rows together may round otherwise.
+  for (int64_t rows = in.eval_rows / 2; rows >= 1 && in.device == PlanDevice::kCuda; rows /= 2) {
+    add(true, fmt::format("per_device_eval_batch_size: {}", rows), true, [rows](PlanInput& p) { set_eval_batch(p, rows, p.eval_row_tokens, p.eval_longest_tokens); });
+  }
   add(in.fixed.loss_chunk_tokens && *in.fixed.loss_chunk_tokens > 64, "loss_chunk_tokens: 64", false, [](PlanInput& p) { p.fixed.loss_chunk_tokens = 64; });
   add(!in.load_in_4bit, "load_in_4bit: true", false, [](PlanInput& p) {
     p.load_in_4bit = true;
@@ -79,7 +83,10 @@ std::vector<Change> possible_changes(const PlanInput& in) {
   add(in.load_in_4bit && !in.head_in_4bit && !in.model.tie_word_embeddings, "lm_head_load_in_4bit: true", false, [](PlanInput& p) { p.head_in_4bit = true; });
   for (int64_t r = in.lora_r / 2; r >= 4; r /= 2) add(true, fmt::format("lora_r: {}", r), false, [r](PlanInput& p) { p.lora_r = r; });
   for (int64_t length = in.row_tokens / 2 / 64 * 64; length >= 128; length = length / 2 / 64 * 64) {
-    add(true, fmt::format("max_length: {}", length), false, [length](PlanInput& p) { set_batch(p, p.rows, length, std::min(p.longest_tokens, length)); });
+    add(true, fmt::format("max_length: {}", length), false, [length](PlanInput& p) {
+      set_batch(p, p.rows, length, std::min(p.longest_tokens, length));
+      set_eval_batch(p, p.eval_rows, std::min(p.eval_row_tokens, length), std::min(p.eval_longest_tokens, length));
+    });
   }
   return all;
 }

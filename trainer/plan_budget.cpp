@@ -9,6 +9,8 @@
 #include "gpu/runtime_table.h"
 #include "io/hf_config.h"
 #include "io/hub_cache.h"
+#include "tensor/torch.h"
+#include "trainer/memory_plan.h"
 #include "trainer/plan_advice.h"
 
 namespace nibble::trainer {
@@ -28,10 +30,38 @@ int64_t size_of(const fs::path& path) {
   return missing ? 0 : static_cast<int64_t>(bytes);
 }
 
+// A thread's stack (the system's usual limit of it), and what malloc maps for a thread of its own.
+constexpr int64_t kStackBytes = int64_t{8} << 20, kThreadHeapBytes = int64_t{64} << 20;
+
+// Of a model's folder or file, what is mapped for as long as it is open.
+int64_t model_file_bytes(const fs::path& model) {
+  std::error_code missing;
+  if (!fs::is_directory(model, missing)) return size_of(model);
+  int64_t bytes = 0;
+  for (const fs::directory_entry& entry : fs::directory_iterator(model, missing)) {
+    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".gguf") bytes += size_of(entry.path());
+  }
+  return bytes;
+}
+
+// Against limits of address space and data, what a run will map beyond what it touches: its threads' stacks and heaps, and, where
+// the base is not open yet, its files.
+int64_t mappings_to_come(const schema::RunConfig& config, LimitOn on, bool base_is_open) {
+  const int64_t threads = at::get_num_threads() - 1;
+  switch (on) {
+    case LimitOn::kResident: return 0;
+    case LimitOn::kData: return threads * kStackBytes;
+    case LimitOn::kAddressSpace:
+      return threads * (kStackBytes + kThreadHeapBytes) + (base_is_open ? 0 : model_file_bytes(io::find_model(config.model_name_or_path)));
+  }
+  return 0;
+}
+
 }  // namespace
 
-Budget cpu_budget(const schema::RunConfig& config) {
-  const MemoryLimit limit = memory_limit();
+Budget cpu_budget(const schema::RunConfig& config, bool base_is_open) {
+  MemoryLimit limit = memory_limit();
+  limit.bytes = std::max<int64_t>(0, limit.bytes - mappings_to_come(config, limit.on, base_is_open));
   if (config.max_memory.bytes > 0) {
     const int64_t bytes = std::min(config.max_memory.bytes, limit.bytes);
     return {bytes, "max_memory", bytes};
@@ -42,7 +72,8 @@ Budget cpu_budget(const schema::RunConfig& config) {
 Budget gpu_budget(const schema::RunConfig& config, const nn::Place& place) {
   int64_t free = 0, total = 0;
   place.queue.module->runtime->memory(&free, &total);
-  const int64_t usable = free - kCardReserveBytes;
+  // Whoever can ask has a context, which is not free any more and which the plan counts.
+  const int64_t usable = std::min(free + kCudaContextBytes, total) - kCardReserveBytes;
   if (config.max_memory.bytes > 0 && config.max_memory.bytes < usable) return {config.max_memory.bytes, "max_memory", config.max_memory.bytes};
   return {usable, "this GPU", usable};
 }

@@ -18,8 +18,9 @@ struct Budget {
   int64_t most_bytes = 0;  // what a plan may not exceed: a run that needs more is refused
 };
 
-// On a CPU: max_memory, or a share of what the process may have.
-Budget cpu_budget(const schema::RunConfig& config);
+// On a CPU: max_memory, or a share of what the process may have. Whether the base's files are mapped already matters where the
+// process has a limit of address space.
+Budget cpu_budget(const schema::RunConfig& config, bool base_is_open);
 // On a GPU that is there: max_memory, or what is free, less a reserve.
 Budget gpu_budget(const schema::RunConfig& config, const nn::Place& place);
 // On a GPU of so many GiB, nominally.

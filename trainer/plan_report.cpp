@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "schema/enum_names.h"
@@ -51,8 +52,11 @@ std::string change_line(const PlanChange& change) {
 
 std::string verdict(const PlanReport& r) {
   if (r.fits()) return fmt::format("fits: {} has {:.2f} GiB for it\n", r.budget_of, gib(r.budget_bytes));
-  std::string text = fmt::format("does not fit: {} has {:.2f} GiB for it", r.budget_of, gib(r.budget_bytes));
+  const int64_t bytes = r.plan.total_bytes();
+  std::string text = fmt::format("does not fit: {} has {:.2f} GiB for it, and it takes {:.2f} GiB: {:.0f} MiB are missing", r.budget_of, gib(r.budget_bytes),
+                                 gib(bytes), std::ceil(mib(bytes - r.budget_bytes)));
   if (r.changes.empty()) {
+    if (r.input.purpose == PlanFor::kForward) return text + "; shorten the text, lower max_length, or leave base_residency and offload_embedding on auto\n";
     return text + "; lower max_length, lora_r or per_device_train_batch_size, or take a smaller model; `nibble plan CONFIG` says which change is enough\n";
   }
   text += r.changes.front().keys.size() > 1 ? "; it takes all of these changes:\n" : "; each of these changes makes it fit:\n";
@@ -129,6 +133,14 @@ std::string plan_json(const PlanReport& r) {
     out["more_memory"].push_back({{"bytes", offer.bytes}, {"faster_percent", 100 * offer.faster}, {"choices", offer.choices}});
   }
   return out.dump();
+}
+
+std::string refusal_text(const PlanInput& input, const Budget& budget) {
+  PlanReport report{input, plan_memory(input), budget.most_bytes, budget.of, {}, {}, {}, {}};
+  if (input.purpose == PlanFor::kTraining) {
+    report.changes = changes_that_fit(input, budget.most_bytes, input.device == PlanDevice::kCuda ? typical_gpu(budget.bytes) : tabled_cpu());
+  }
+  return plan_text(report);
 }
 
 std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "trainer/plan_advice.h"
+#include "trainer/plan_budget.h"
 
 namespace nibble::trainer {
 
@@ -27,6 +28,9 @@ std::string plan_text(const PlanReport& report);
 // {"components": [{"name", "device", "bytes"}], "total_bytes": {DEVICE: N}, "fits": {"6": bool, ..., DEVICE: bool, "limit_bytes": N},
 //  "choices": {...}, "tokens_per_s", "cards": [...], "changes": [...], "more_memory": [...]}
 std::string plan_json(const PlanReport& report);
+
+// Why a run is refused: the table, what is missing, and the changes that would make it fit.
+std::string refusal_text(const PlanInput& input, const Budget& budget);
 
 // Of a plan alone, against a limit.
 std::string plan_text(const MemoryPlan& plan, const PlanInput& input, int64_t limit_bytes);

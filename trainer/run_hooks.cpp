@@ -8,7 +8,6 @@
 #include "io/optimizer_state.h"
 #include "schema/print.h"
 #include "trainer/evaluate.h"
-#include "trainer/from_config.h"
 
 namespace nibble::trainer {
 namespace {
@@ -16,12 +15,12 @@ namespace {
 // nullopt: a stop was requested on the way.
 std::optional<double> evaluate(const HookParts& parts) {
   const MemoryStage stage(&parts.memory.account(), "evaluating");
-  const schema::RunConfig& config = parts.loaded.config;
   const auto check = [&] {
     if (parts.stop.requested()) throw Interrupted("while evaluating");
   };
   try {
-    return score_rows(parts.training.pass, parts.inputs.validation, config.per_device_eval_batch_size, loss_chunk_tokens(config), check).loss();
+    return score_rows(parts.training.pass, parts.inputs.validation, parts.loaded.config.per_device_eval_batch_size,
+                      parts.inputs.plan.choices.loss_chunk_tokens, check).loss();
   } catch (const Interrupted&) {
     return std::nullopt;
   }

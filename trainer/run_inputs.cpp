@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/memory_limit.h"
 #include "trainer/from_config.h"
+#include "trainer/load_base.h"
 #include "trainer/open_tokenizer.h"
 #include "trainer/plan_search.h"
 
@@ -68,8 +69,13 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
   if (const auto stored = stored_quant(*inputs.source); stored && config.load_in_4bit) input.quant = *stored;
   const Lengths longest = longest_of(inputs.train);
   set_batch(input, std::min(config.per_device_train_batch_size, inputs.train.rows()), longest.row, longest.document);
+  if (config.eval_strategy != EvalStrategy::kNo) {
+    const Lengths scored = longest_of(inputs.validation);
+    set_eval_batch(input, std::min(config.per_device_eval_batch_size, inputs.validation.rows()), scored.row, scored.document);
+  }
   input.process_bytes = resident_bytes();
-  inputs.budget = place.queue ? gpu_budget(config, place) : cpu_budget(config);
+  if (!input.fixed.streamed && !can_be_streamed(*inputs.source, config, static_cast<bool>(place.queue))) input.fixed.streamed = false;
+  inputs.budget = place.queue ? gpu_budget(config, place) : cpu_budget(config, /*base_is_open=*/true);
   const HardwareSpeed& speed = place.queue ? typical_gpu(inputs.budget.bytes) : tabled_cpu();
   PlannedRun run = search_plan(input, inputs.budget.bytes, speed);
   if (!run.fits) run = search_plan(input, inputs.budget.most_bytes, speed);  // closer to the limit than one would like
@@ -79,6 +85,7 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
 }  // namespace
 
 RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& place) {
+  const MemoryStage stage(place.account, "reading the data", MemoryPart::kLibraries);
   expect_files("train_file", config.train_file);
   expect_files("validation_file", config.validation_file);
   auto source = io::open_weight_source(config.model_name_or_path);

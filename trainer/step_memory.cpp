@@ -12,20 +12,25 @@ namespace {
 
 using nn::Projection;
 
-using nn::kArenaAlignment, nn::kArenaMinBlock, nn::kArenaPage;
+using nn::kArenaPage;
 
-// Inputs of layers on their way to host memory and back.
+// Of the inputs that are offloaded, how many stay on the device: those of the two top layers, where the others pass through.
 constexpr int64_t kOffloadBuffers = 2;
+
+// Of arenas that were reserved: one block each, of whole pages.
+int64_t slack_of(const StepMemory& memory) {
+  return round_up(memory.saved_bytes, kArenaPage) - memory.saved_bytes + round_up(memory.scratch_bytes(), kArenaPage) - memory.scratch_bytes();
+}
 
 class Scope {
  public:
-  explicit Scope(ArenaModel& arena) : arena_(arena), mark_(arena.mark()) {}
+  explicit Scope(nn::BlockStack& arena) : arena_(arena), mark_(arena.mark()) {}
   Scope(const Scope&) = delete;
   ~Scope() { arena_.release(mark_); }
 
  private:
-  ArenaModel& arena_;
-  ArenaModel::Mark mark_;
+  nn::BlockStack& arena_;
+  nn::BlockStack::Mark mark_;
 };
 
 // One pass: which tensor is taken from which arena, and when it is given back.
@@ -33,29 +38,41 @@ class StepModel {
  public:
   explicit StepModel(const StepShape& shape) : s_(shape), c_(*shape.model) {}
 
+  // Pass::forward_loss: two hidden states in turn, and the temporaries of one layer.
+  StepMemory score() {
+    StepMemory memory;
+    saved_.take(hidden());
+    saved_.take(hidden());
+    forward({scratch_, scratch_, scratch_, scratch_});
+    const int64_t layers = scratch_.peak_bytes();
+    loss(/*backward=*/false);
+    return settled(memory, layers, scratch_.peak_bytes());
+  }
+
   StepMemory run(const std::vector<nn::RecomputePolicy>& recompute) {
     StepMemory memory;
-    std::vector<ArenaModel::Mark> below;
-    bool offloads = false;
+    std::vector<nn::BlockStack::Mark> below;
+    int64_t offloaded = 0;
     saved_.take(hidden());
     for (const nn::RecomputePolicy& policy : recompute) {
       if (on_device() && policy.offloads_input()) {
-        memory.offloaded_bytes += hidden();
-        offloads = true;
+        ++offloaded;
       } else {
         saved_.take(hidden());
       }
       below.push_back(saved_.mark());
-      forward(policy);
+      forward({policy.keeps_elementwise() ? saved_ : scratch_, policy.keeps_attention() ? saved_ : scratch_,
+               policy.keeps_mlp() ? saved_ : scratch_, saved_});
       if (on_device() && policy.keeps_attention()) memory.kept_outside_bytes += attended_bytes() + lse_bytes();
     }
-    for (int64_t i = 0; offloads && i < kOffloadBuffers; ++i) saved_.take(hidden());
+    for (int64_t i = 0; i < std::min(offloaded, kOffloadBuffers); ++i) saved_.take(hidden());
+    memory.offloaded_bytes = std::max<int64_t>(0, offloaded - kOffloadBuffers) * hidden();
     int64_t layers = scratch_.peak_bytes();
     scratch_.take(hidden());       // the final norm's output
     scratch_.take(4 * s_.tokens);  // and its factors
     scratch_.take(hidden());       // dy
     scratch_.start_phase();
-    loss();
+    loss(/*backward=*/true);
     const int64_t with_loss = scratch_.phase_peak_bytes();
     scratch_.take(hidden());       // dx
     scratch_.start_phase();
@@ -63,16 +80,24 @@ class StepModel {
       backward(recompute[l]);
       saved_.release(below[l]);
     }
-    layers = std::max(layers, scratch_.phase_peak_bytes());
-    memory.saved_bytes = saved_.peak_bytes();
-    memory.workspace_bytes = layers;
-    memory.loss_bytes = std::max<int64_t>(0, with_loss - layers);
-    // One block each, of whole pages.
-    memory.slack_bytes = round_up(memory.saved_bytes, kArenaPage) - memory.saved_bytes + round_up(memory.scratch_bytes(), kArenaPage) - memory.scratch_bytes();
-    return memory;
+    return settled(memory, std::max(layers, scratch_.phase_peak_bytes()), with_loss);
   }
 
  private:
+  // Where a layer's forward puts its pieces: what backward needs, or what is temporary.
+  struct Kept {
+    nn::BlockStack &elementwise, &attention, &mlp, &down;
+  };
+
+  // With the arenas' peaks: of the scratch's, in layers and in the loss.
+  StepMemory settled(StepMemory memory, int64_t layers, int64_t with_loss) const {
+    memory.saved_bytes = saved_.peak_bytes();
+    memory.workspace_bytes = layers;
+    memory.loss_bytes = std::max<int64_t>(0, with_loss - layers);
+    memory.slack_bytes = slack_of(memory);
+    return memory;
+  }
+
   bool on_device() const { return s_.device == PlanDevice::kCuda; }
   int64_t width(int64_t columns) const { return s_.tokens * columns * s_.element_bytes; }
   int64_t hidden() const { return width(c_.hidden_size); }
@@ -103,7 +128,7 @@ class StepModel {
   }
 
   // linear_forward: the input of B stays, a masked input does not.
-  void project(Projection p, ArenaModel& keep, int64_t tokens) {
+  void project(Projection p, nn::BlockStack& keep, int64_t tokens) {
     if (!adapted(p)) return;
     keep.take(rows_bytes(tokens, s_.lora_r));
     const Scope scope(scratch_);
@@ -112,7 +137,7 @@ class StepModel {
     to_rank(tokens, shape.in);
     from_rank(tokens, shape.out);
   }
-  void project(Projection p, ArenaModel& keep) { project(p, keep, s_.tokens); }
+  void project(Projection p, nn::BlockStack& keep) { project(p, keep, s_.tokens); }
 
   // linear_backward.
   void project_back(Projection p, int64_t tokens) {
@@ -128,7 +153,7 @@ class StepModel {
   }
   void project_back(Projection p) { project_back(p, s_.tokens); }
 
-  void heads(Projection p, int64_t count, bool normed, ArenaModel& arena) {
+  void heads(Projection p, int64_t count, bool normed, nn::BlockStack& arena) {
     arena.take(width(count * c_.head_dim));
     if (normed && c_.qk_norm) {
       arena.take(width(count * c_.head_dim));
@@ -137,7 +162,7 @@ class StepModel {
     project(p, arena);
   }
 
-  void attention(ArenaModel& arena) {
+  void attention(nn::BlockStack& arena) {
     heads(Projection::kQ, c_.num_attention_heads, true, arena);
     heads(Projection::kK, c_.num_key_value_heads, true, arena);
     heads(Projection::kV, c_.num_key_value_heads, false, arena);
@@ -146,7 +171,7 @@ class StepModel {
     arena.take(lse_bytes());
   }
 
-  void mid(ArenaModel& arena, ArenaModel& norm_arena) {
+  void mid(nn::BlockStack& arena, nn::BlockStack& norm_arena) {
     arena.take(hidden());
     project(Projection::kO, arena);
     norm_arena.take(hidden());
@@ -154,7 +179,7 @@ class StepModel {
 
   bool in_chunks() const { return s_.mlp_chunk_tokens > 0 && s_.tokens > s_.mlp_chunk_tokens; }
 
-  void gate_up(ArenaModel& arena, int64_t tokens) {
+  void gate_up(nn::BlockStack& arena, int64_t tokens) {
     arena.take(rows_bytes(tokens, c_.intermediate_size));
     arena.take(rows_bytes(tokens, c_.intermediate_size));
     project(Projection::kGate, arena, tokens);
@@ -162,28 +187,30 @@ class StepModel {
   }
 
   // The product, and where the input of down's B is kept.
-  void down(ArenaModel& keep, int64_t tokens) {
+  void down_product(nn::BlockStack& keep, int64_t tokens) {
     const Scope scope(scratch_);
     scratch_.take(rows_bytes(tokens, c_.intermediate_size));
     project(Projection::kDown, keep, tokens);
   }
 
   // Of all chunks the first is the largest.
-  void mlp_forward(nn::RecomputePolicy policy) {
+  void mlp_forward(const Kept& kept) {
     if (!in_chunks()) {
-      gate_up(policy.keeps_mlp() ? saved_ : scratch_, s_.tokens);
-      return down(saved_, s_.tokens);
+      gate_up(kept.mlp, s_.tokens);
+      return down_product(kept.down, s_.tokens);
     }
-    if (policy.keeps_mlp()) {
-      saved_.take(width(c_.intermediate_size));
-      saved_.take(width(c_.intermediate_size));
+    const bool keeps = &kept.mlp != &scratch_;
+    if (keeps) {
+      kept.mlp.take(width(c_.intermediate_size));
+      kept.mlp.take(width(c_.intermediate_size));
     }
     for (const Projection p : {Projection::kGate, Projection::kUp, Projection::kDown}) {
-      if (adapted(p) && (policy.keeps_mlp() || p == Projection::kDown)) saved_.take(width(s_.lora_r));
+      const bool is_down = p == Projection::kDown;
+      if (adapted(p) && (keeps || is_down)) (is_down ? kept.down : kept.mlp).take(width(s_.lora_r));
     }
     const Scope chunk(scratch_);
     gate_up(scratch_, s_.mlp_chunk_tokens);
-    down(scratch_, s_.mlp_chunk_tokens);
+    down_product(scratch_, s_.mlp_chunk_tokens);
   }
 
   void mlp_backward(int64_t tokens, bool takes_gradient) {
@@ -195,16 +222,14 @@ class StepModel {
     project_back(Projection::kUp, tokens);
   }
 
-  void forward(nn::RecomputePolicy policy) {
+  void forward(const Kept& kept) {
     const Scope scope(scratch_);
-    ArenaModel& elementwise = policy.keeps_elementwise() ? saved_ : scratch_;
-    ArenaModel& kept = policy.keeps_attention() ? saved_ : scratch_;
-    kept.take(4 * s_.tokens);
-    kept.take(4 * s_.tokens);
-    elementwise.take(hidden());
-    attention(kept);
-    mid(kept, elementwise);
-    mlp_forward(policy);
+    kept.attention.take(4 * s_.tokens);
+    kept.attention.take(4 * s_.tokens);
+    kept.elementwise.take(hidden());
+    attention(kept.attention);
+    mid(kept.attention, kept.elementwise);
+    mlp_forward(kept);
   }
 
   void backward(nn::RecomputePolicy policy) {
@@ -243,66 +268,40 @@ class StepModel {
     project_back(Projection::kV);
   }
 
-  void loss() {
+  void loss(bool backward) {
+    if (s_.labelled_rows == 0) return;
     const Scope scope(scratch_);
     const int64_t rows = std::min(s_.loss_chunk_tokens, s_.labelled_rows);
     if (on_device()) scratch_.take(8 * s_.labelled_rows);
-    scratch_.take(rows * c_.hidden_size * s_.element_bytes);
-    scratch_.take(rows * c_.vocab_size * s_.element_bytes);
-    if (s_.head_panel_bytes > 0) scratch_.take(s_.head_panel_bytes);
+    scratch_.take(rows_bytes(rows, c_.hidden_size));
+    scratch_.take(rows_bytes(rows, c_.vocab_size));
+    if (s_.head_panel_rows == 0) return;
+    // A 4-bit head's gradients from its panels are summed in fp32 (nn/head.cpp).
+    if (backward && s_.head_panel_rows < c_.vocab_size) {
+      scratch_.take(4 * rows * c_.hidden_size);
+      scratch_.take(rows_bytes(rows, c_.hidden_size));
+    }
+    scratch_.take(rows_bytes(s_.head_panel_rows, c_.hidden_size));
   }
 
   const StepShape& s_;
   const nn::ModelConfig& c_;
-  ArenaModel saved_, scratch_;
+  nn::BlockStack saved_, scratch_;
 };
 
 }  // namespace
 
-void ArenaModel::reserve(int64_t bytes) {
-  if (blocks_.empty() && bytes > 0) blocks_.push_back({round_up(bytes, kArenaPage), 0, 0});
-}
+StepMemory scoring_memory(const StepShape& shape) { return StepModel(shape).score(); }
 
-void ArenaModel::take(int64_t bytes) {
-  const int64_t size = round_up(std::max<int64_t>(bytes, 1), kArenaAlignment);
-  while (top_.block < blocks_.size() && top_.used + size > blocks_[top_.block].size) {
-    if (top_.used == 0 && top_.block + 1 == blocks_.size()) {
-      blocks_.pop_back();
-      break;
-    }
-    blocks_[top_.block].used = top_.used;
-    ++top_.block;
-    top_.used = 0;
-  }
-  if (top_.block == blocks_.size()) {
-    blocks_.push_back({round_up(std::max(size, kArenaMinBlock), kArenaPage), 0, 0});
-    top_.used = 0;
-  }
-  top_.used += size;
-  Block& block = blocks_[top_.block];
-  block.touched = std::max(block.touched, std::min(round_up(top_.used, kArenaPage), block.size));
-  in_use_ += size;
-  peak_ = std::max(peak_, in_use_);
-  phase_peak_ = std::max(phase_peak_, in_use_);
-}
-
-void ArenaModel::release(const Mark& mark) {
-  int64_t freed = top_.used - mark.used;
-  for (size_t i = mark.block; i < top_.block; ++i) freed += blocks_[i].used;
-  in_use_ -= freed;
-  top_ = mark;
-}
-
-int64_t ArenaModel::reserved_bytes() const {
-  int64_t sum = 0;
-  for (const Block& block : blocks_) sum += block.size;
-  return sum;
-}
-
-int64_t ArenaModel::touched_bytes() const {
-  int64_t sum = 0;
-  for (const Block& block : blocks_) sum += block.touched;
-  return sum;
+StepMemory both(const StepMemory& a, const StepMemory& b) {
+  StepMemory memory = a;
+  memory.saved_bytes = std::max(a.saved_bytes, b.saved_bytes);
+  memory.workspace_bytes = std::max(a.workspace_bytes, b.workspace_bytes);
+  memory.loss_bytes = std::max(a.scratch_bytes(), b.scratch_bytes()) - memory.workspace_bytes;
+  memory.kept_outside_bytes = std::max(a.kept_outside_bytes, b.kept_outside_bytes);
+  memory.offloaded_bytes = std::max(a.offloaded_bytes, b.offloaded_bytes);
+  memory.slack_bytes = slack_of(memory);
+  return memory;
 }
 
 StepMemory step_memory(const StepShape& shape, const std::vector<nn::RecomputePolicy>& recompute) {

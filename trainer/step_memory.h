@@ -15,34 +15,6 @@ namespace nibble::trainer {
 
 enum class PlanDevice : uint8_t { kCpu, kCuda };
 
-// nn::Arena's bookkeeping.
-class ArenaModel {
- public:
-  struct Mark {
-    size_t block = 0;
-    int64_t used = 0;
-  };
-
-  void reserve(int64_t bytes);
-  void take(int64_t bytes);
-  Mark mark() const { return top_; }
-  void release(const Mark& mark);
-
-  int64_t peak_bytes() const { return peak_; }
-  void start_phase() { phase_peak_ = in_use_; }
-  int64_t phase_peak_bytes() const { return phase_peak_; }  // since start_phase()
-  int64_t reserved_bytes() const;  // of all blocks: what a device gives
-  int64_t touched_bytes() const;   // of their pages, what was used at least once: what a CPU's process gets
-
- private:
-  struct Block {
-    int64_t size, used, touched;
-  };
-  std::vector<Block> blocks_;
-  Mark top_;
-  int64_t in_use_ = 0, peak_ = 0, phase_peak_ = 0;
-};
-
 struct StepShape {
   const nn::ModelConfig* model = nullptr;
   PlanDevice device = PlanDevice::kCpu;
@@ -54,7 +26,7 @@ struct StepShape {
   std::array<bool, nn::kProjections> targets{};
   bool dropout = false;
   int64_t mlp_chunk_tokens = 0;                        // that go through the MLP at a time; 0: all
-  int64_t head_panel_bytes = 0;                        // of a 4-bit head: decoded rows held at a time
+  int64_t head_panel_rows = 0;                         // of a 4-bit head: rows decoded at a time; 0: the head is dense
 };
 
 struct StepMemory {
@@ -63,11 +35,17 @@ struct StepMemory {
   int64_t loss_bytes = 0;          // what a chunk of logits needs beyond that: they use the same memory in turn
   int64_t slack_bytes = 0;         // held beyond what is used: rounding to pages, ends of blocks
   int64_t kept_outside_bytes = 0;  // kept for backward in LibTorch's memory: attention's outputs on a device
-  int64_t offloaded_bytes = 0;     // kept for backward in pinned host memory
+  int64_t offloaded_bytes = 0;     // kept for backward in pinned host memory (nn/activation_offload.h)
 
   int64_t scratch_bytes() const { return workspace_bytes + loss_bytes; }
   int64_t held_bytes() const { return saved_bytes + workspace_bytes + loss_bytes + slack_bytes; }
 };
+
+// Evaluation of a pass of that shape: forward and the loss alone. The recompute level does not matter.
+StepMemory scoring_memory(const StepShape& shape);
+
+// Arenas that serve both.
+StepMemory both(const StepMemory& a, const StepMemory& b);
 
 // A step whose layers have these levels, in order, in arenas that were reserved for it (nn::Pass::reserve).
 StepMemory step_memory(const StepShape& shape, const std::vector<nn::RecomputePolicy>& recompute);

@@ -14,7 +14,8 @@ inline nn::TokenBatch token_batch(const data::Batch& batch) {
 }
 
 // On a CPU, products are as fast with this many rows as with more, and activations take memory in proportion: a batch goes
-// through the model in parts of at least so many tokens, so that a larger batch costs no more memory.
+// through the model in parts of at most so many tokens, or one document that is longer, so that a larger batch costs no more
+// memory. (A multiple of kCpuPassMultiple: filling up does not exceed it.)
 inline constexpr int64_t kCpuPassTokens = 512;
 
 // On a CPU, LibTorch makes new kernels for every number of rows that a product has not had yet, and keeps them: with rows of
@@ -23,7 +24,7 @@ inline constexpr int64_t kCpuPassMultiple = 64;
 
 // How a batch is cut into passes.
 struct PassSize {
-  int64_t tokens = kCpuPassTokens;      // at least, where there are so many
+  int64_t tokens = kCpuPassTokens;      // at most, but for a document that is longer
   int64_t multiple = kCpuPassMultiple;  // filled up to
 };
 
@@ -31,7 +32,7 @@ struct PassSize {
 // the same.
 PassSize pass_size(const nn::Place& place);
 
-// Some of a batch's documents, which go through the model together, and after them a document of nothing that fills the
+// Some of a batch's documents, in its order, which go through the model together, and after them a document of nothing that fills the
 // pass up: without labels, so that it adds nothing to loss and gradients.
 struct PassBatch {
   std::vector<int32_t> ids, labels, positions, document_starts;
@@ -39,11 +40,12 @@ struct PassBatch {
   nn::TokenBatch view() const { return {ids, labels, positions, document_starts}; }
 };
 
-// Whole documents in order; a pass ends with the document that brings it to `pass_tokens`. Sums over the passes are the
-// batch's. REQUIRES pass_tokens, multiple >= 1.
+// Whole documents, shared out so that a pass has at most `pass_tokens` tokens or one longer document. The passes depend on the
+// lengths and their order alone; sums over them are the batch's. REQUIRES pass_tokens, multiple >= 1.
 std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple);
 
-// The most tokens that a pass can have where a batch has at most `batch_tokens` and a document at most `longest`.
+// The most tokens that a pass can have, filling up included, where a batch has at most `batch_tokens` and a document at most
+// `longest`. Some batch with these bounds has such a pass.
 int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens, int64_t multiple);
 
 }  // namespace nibble::trainer

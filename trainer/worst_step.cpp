@@ -41,9 +41,9 @@ WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_
   }
   if (tokens.empty()) return shape;
   shape.tokens = largest_pass(sum_of_largest(tokens, rows_per_batch), shape.longest, pass_tokens, pass_multiple);
-  // A pass takes documents until it has pass_tokens; filling up adds one of nothing.
-  const int64_t until_full = (pass_tokens - 1) / shortest + 1;
-  shape.documents = std::min(sum_of_largest(documents, rows_per_batch), until_full) + (pass_multiple > 1 ? 1 : 0);
+  // Filling up adds a document of nothing.
+  const int64_t fit = std::max<int64_t>(1, pass_tokens / shortest);
+  shape.documents = std::min(sum_of_largest(documents, rows_per_batch), fit) + (pass_multiple > 1 ? 1 : 0);
   shape.labelled = std::min(sum_of_largest(labelled, rows_per_batch), shape.tokens);
   return shape;
 }

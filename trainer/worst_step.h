@@ -25,7 +25,7 @@ struct WorstShape {
   bool operator==(const WorstShape&) const = default;
 };
 
-// Of passes of at least `pass_tokens` where there are so many, filled up to a multiple of `pass_multiple`, made of batches of
+// Of passes of at most `pass_tokens` or one longer document, filled up to a multiple of `pass_multiple`, made of batches of
 // `rows_per_batch` rows: see passes_of. All zero without rows.
 WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple);
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -78,6 +79,40 @@ TEST(MemoryLimit, IncludesTheProcessesOwn) {
   const MemoryLimit limit = memory_limit();
   setrlimit(RLIMIT_DATA, &before);
   EXPECT_LE(limit.bytes, int64_t{900} << 20);
+}
+
+// 100 pages of data of which 20 are resident: 80 can hold nothing that a run will need.
+TEST(MemoryLimit, LeavesOutWhatIsMappedAndNotResident) {
+  const Machine machine("");
+  machine.write("proc/self/statm", "5000 30 10 1 0 100 0\n");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
+  rlimit lower = before;
+  lower.rlim_cur = std::min(before.rlim_max, rlim_t{900} << 20);
+  ASSERT_EQ(setrlimit(RLIMIT_DATA, &lower), 0);
+  const MemoryLimit limit = machine.limit();
+  setrlimit(RLIMIT_DATA, &before);
+  EXPECT_EQ(limit.bytes, static_cast<int64_t>(lower.rlim_cur) - 80 * sysconf(_SC_PAGE_SIZE));
+  EXPECT_EQ(limit.source, "ulimit -d (data)");
+  EXPECT_EQ(limit.on, LimitOn::kData);
+}
+
+// A process of little data in much address space: as one that has LibTorch loaded.
+TEST(MemoryLimit, OfAddressSpaceCountsMappings) {
+  const Machine machine("");
+  machine.write("proc/self/statm", "1000 200 150 1 0 90 0\n");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const MemoryLimit without = machine.limit();
+  EXPECT_EQ(without.on, LimitOn::kResident);
+  rlimit lower = before;
+  lower.rlim_cur = static_cast<rlim_t>(without.bytes) - (rlim_t{1} << 30);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &lower), 0);
+  const MemoryLimit limit = machine.limit();
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(limit.bytes, static_cast<int64_t>(lower.rlim_cur) - 800 * sysconf(_SC_PAGE_SIZE));
+  EXPECT_EQ(limit.source, "ulimit -v (address space)");
+  EXPECT_EQ(limit.on, LimitOn::kAddressSpace);
 }
 
 TEST(ResidentBytes, GrowWithMemoryThatIsTouched) {

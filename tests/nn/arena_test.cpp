@@ -1,4 +1,4 @@
-// Units: nn/arena, nn/arena_blocks, core/round_up
+// Units: nn/arena, core/round_up
 #include "nn/arena.h"
 
 #include <gtest/gtest.h>
@@ -43,6 +43,42 @@ TEST(Arena, ReleaseAcrossBlocksKeepsTheAccount) {
     arena.release(mark);
   }
   EXPECT_EQ(arena.peak_bytes(), 70 << 20);
+}
+
+TEST(Arena, ComesBackToAStateAsIfTheTakesHadBeenMade) {
+  constexpr int64_t kHalf = 10 << 20;  // of a block: the second and the third begin blocks of their own
+  Arena arena;
+  const auto key = [&] {
+    std::vector<int64_t> described;
+    arena.describe_to(described);
+    return described;
+  };
+  arena.take({100}, at::kByte);
+  const Arena::Mark begin = arena.mark();
+  const std::vector<int64_t> before = key();
+  const Tensor first = arena.take({kHalf}, at::kByte), second = arena.take({kHalf}, at::kByte), third = arena.take({kHalf}, at::kByte);
+  EXPECT_NE(key(), before);
+  arena.release(begin);
+  EXPECT_NE(key(), before) << "there are more blocks now";
+  const std::vector<int64_t> settled = key();
+  arena.take({kHalf}, at::kByte), arena.take({kHalf}, at::kByte), arena.take({kHalf}, at::kByte);
+  const BlockStack::State after = arena.state();
+  const std::vector<int64_t> then = key();
+  const Tensor next = arena.take({64}, at::kByte);
+  const int64_t peak = arena.peak_bytes(), reserved = arena.bytes_reserved();
+  arena.release(begin);
+  EXPECT_EQ(key(), settled);
+
+  arena.restore(after);
+  EXPECT_EQ(key(), then);
+  EXPECT_EQ(arena.take({64}, at::kByte).data_ptr(), next.data_ptr());
+  arena.release(begin);
+  EXPECT_EQ(key(), settled) << "what was restored is given back";
+  EXPECT_EQ(arena.take({kHalf}, at::kByte).data_ptr(), first.data_ptr());
+  EXPECT_EQ(arena.take({kHalf}, at::kByte).data_ptr(), second.data_ptr());
+  EXPECT_EQ(arena.take({kHalf}, at::kByte).data_ptr(), third.data_ptr());
+  EXPECT_EQ(arena.peak_bytes(), peak);
+  EXPECT_EQ(arena.bytes_reserved(), reserved);
 }
 
 TEST(Arena, EmptyTensorsAreFine) {

@@ -120,13 +120,20 @@ TEST_F(LoadBase, TellsTheAccountWhatIsMapped) {
   EXPECT_EQ(account.total(MemorySide::kHost), 0) << "given back with the model";
 }
 
-TEST(ConfiguredBaseChoices, AreTheKeysWhereNobodyPlans) {
-  schema::RunConfig config;
-  EXPECT_FALSE(configured_base_choices(config).streamed);
-  config.base_residency = BaseResidency::kStreamed;
-  config.offload_embedding = AutoSwitch::kTrue;
-  EXPECT_TRUE(configured_base_choices(config).streamed);
-  EXPECT_TRUE(configured_base_choices(config).offload_embedding);
+// A planner may choose what can be had.
+TEST_F(LoadBase, KnowsWhetherItCanBeStreamed) {
+  const auto can = [&](bool on_device) { return can_be_streamed(*source_, config_, on_device); };
+  EXPECT_TRUE(can(false));
+  EXPECT_TRUE(can(true));
+  config_.packed_cache = AutoSwitch::kFalse;
+  EXPECT_FALSE(can(false));
+  EXPECT_TRUE(can(true));
+  // The file has fp32 weights.
+  config_.load_in_4bit = false;
+  EXPECT_TRUE(can(false));
+  EXPECT_FALSE(can(true));
+  config_.bnb_4bit_compute_dtype = ComputeDtype::kBfloat16;
+  EXPECT_FALSE(can(false));
 }
 
 }  // namespace

@@ -106,7 +106,9 @@ TEST(MemoryPlan, PagedStateIsItsBudgetOnADeviceAndWholeOnTheHost) {
 TEST(SetBatch, ADeviceTakesABatchAtOnceAndACpuInParts) {
   PlanInput input = some_input();
   set_batch(input, 8, 256, 256);
-  EXPECT_EQ(input.pass_tokens, 767 / 64 * 64 + 64);  // 511 tokens, and the document that ends the pass
+  EXPECT_EQ(input.pass_tokens, 512);
+  set_batch(input, 2, 600, 600);  // a document is not cut
+  EXPECT_EQ(input.pass_tokens, 640);
   input.device = PlanDevice::kCuda;
   set_batch(input, 8, 256, 256);
   EXPECT_EQ(input.pass_tokens, 2048);

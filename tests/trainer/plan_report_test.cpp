@@ -90,7 +90,7 @@ TEST(ConfigPlan, MaxMemoryIsTheBudget) {
 }
 
 TEST(PlanBudget, LeavesAShareOfTheMachineAndAReserveOfACard) {
-  const Budget budget = cpu_budget({});
+  const Budget budget = cpu_budget({}, /*base_is_open=*/true);
   EXPECT_LT(budget.bytes, memory_limit().bytes);
   EXPECT_GT(budget.bytes, memory_limit().bytes / 2);
   EXPECT_EQ(card_budget(6).bytes, 6 * kGib - kCardReserveBytes);

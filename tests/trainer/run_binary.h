@@ -75,6 +75,11 @@ class Program {
     }
   }
   void send(int signal) const { ::kill(pid_, signal); }
+  // From now on nothing more can be mapped.
+  void take_address_space() const {
+    const rlimit none{0, 0};
+    ::prlimit(pid_, RLIMIT_AS, &none, nullptr);
+  }
   bool running() {
     if (pid_ <= 0) return false;
     int status = 0;

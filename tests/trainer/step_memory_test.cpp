@@ -2,69 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "nn/arena.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/memory_choices.h"
 
 namespace nibble::trainer {
 namespace {
-
-constexpr int64_t kMib = int64_t{1} << 20;
-
-// Takes and gives back the same sizes in an arena and in its model.
-TEST(ArenaModel, FollowsAnArena) {
-  nn::Arena arena;
-  ArenaModel model;
-  const auto take = [&](int64_t bytes) {
-    arena.take({bytes}, at::kByte);
-    model.take(bytes);
-  };
-  take(100);
-  take(10 * kMib);
-  const auto mark = arena.mark();
-  const auto model_mark = model.mark();
-  take(9 * kMib);    // the first block has no room
-  take(40 * kMib);   // larger than a block
-  take(3);
-  EXPECT_EQ(model.peak_bytes(), arena.peak_bytes());
-  EXPECT_EQ(model.reserved_bytes(), arena.bytes_reserved());
-  arena.release(mark);
-  model.release(model_mark);
-  take(5 * kMib);
-  take(60 * kMib);
-  EXPECT_EQ(model.peak_bytes(), arena.peak_bytes());
-  EXPECT_EQ(model.reserved_bytes(), arena.bytes_reserved());
-  EXPECT_LE(model.touched_bytes(), model.reserved_bytes());
-  EXPECT_GE(model.touched_bytes(), model.peak_bytes());
-}
-
-TEST(ArenaModel, ReservedLosesNothingAtTheEndsOfBlocks) {
-  nn::Arena arena;
-  ArenaModel model;
-  arena.reserve(100 * kMib);
-  model.reserve(100 * kMib);
-  arena.reserve(7);  // it has a block
-  for (int i = 0; i < 10; ++i) {
-    arena.take({10 * kMib}, at::kByte);
-    model.take(10 * kMib);
-  }
-  EXPECT_EQ(arena.bytes_reserved(), 100 * kMib);
-  EXPECT_EQ(model.reserved_bytes(), 100 * kMib);
-  arena.take({1}, at::kByte);  // more than was reserved is no error
-  EXPECT_EQ(arena.bytes_reserved(), 116 * kMib);
-}
-
-TEST(ArenaModel, KnowsThePeakOfAPhase) {
-  ArenaModel model;
-  model.take(640);
-  const auto mark = model.mark();
-  model.take(6400);
-  model.release(mark);
-  model.start_phase();
-  model.take(64);
-  EXPECT_EQ(model.phase_peak_bytes(), 704);
-  EXPECT_EQ(model.peak_bytes(), 7040);
-}
 
 struct Case {
   const char* what;
@@ -143,8 +85,14 @@ TEST(StepMemory, OnADeviceOffloadedInputsAreOnTheHost) {
   shape.model = &model;
   shape.device = PlanDevice::kCuda;
   shape.tokens = shape.labelled_rows = 512;
-  const auto levels = every_layer(model.num_hidden_layers, Recompute::kOffload);
-  EXPECT_EQ(step_memory(shape, levels).offloaded_bytes, model.num_hidden_layers * 512 * model.hidden_size * 2);
+  const int64_t input = 512 * model.hidden_size * 2;
+  for (const int64_t layers : {0, 1, 2, 3, 9}) {
+    // The two top ones stay where they are (nn/activation_offload.h).
+    const auto offload = every_layer(layers, Recompute::kOffload);
+    EXPECT_EQ(step_memory(shape, offload).offloaded_bytes, std::max<int64_t>(0, layers - 2) * input) << layers;
+    const int64_t kept = step_memory(shape, every_layer(layers, Recompute::kLayer)).saved_bytes;
+    EXPECT_EQ(kept - step_memory(shape, offload).saved_bytes, step_memory(shape, offload).offloaded_bytes) << layers;
+  }
   EXPECT_EQ(step_memory(shape, every_layer(2, Recompute::kLayer)).offloaded_bytes, 0);
 }
 

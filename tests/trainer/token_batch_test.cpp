@@ -28,44 +28,58 @@ std::vector<size_t> sizes(const std::vector<PassBatch>& passes) {
   return out;
 }
 
-TEST(PassesOf, EndWithTheDocumentThatReachesTheSize) {
+TEST(PassesOf, AreAsFullAsTheirDocumentsAllow) {
   const data::Batch batch = batch_of({4, 4, 4, 9, 1, 1});
-  EXPECT_EQ(sizes(passes_of(batch, 8, 1)), (std::vector<size_t>{8, 13, 2}));
-  EXPECT_EQ(sizes(passes_of(batch, 1, 1)), (std::vector<size_t>{4, 4, 4, 9, 1, 1}));
+  EXPECT_EQ(sizes(passes_of(batch, 8, 1)), (std::vector<size_t>{9, 8, 6}));  // the long one alone
+  EXPECT_EQ(sizes(passes_of(batch, 1, 1)), (std::vector<size_t>{9, 4, 4, 4, 1, 1}));
   EXPECT_EQ(sizes(passes_of(batch, 1000, 1)), (std::vector<size_t>{23}));
+  EXPECT_EQ(sizes(passes_of(batch_of({300, 200, 300, 200}), 512, 64)), (std::vector<size_t>{512, 512}));
+  EXPECT_TRUE(passes_of(data::Batch{}, 512, 64).empty());
 }
 
 TEST(PassesOf, AreFilledUpByADocumentWithoutLabels) {
   const data::Batch batch = batch_of({5, 3, 7});
-  const std::vector<PassBatch> passes = passes_of(batch, 6, 4);
+  const std::vector<PassBatch> passes = passes_of(batch, 8, 4);
   EXPECT_EQ(sizes(passes), (std::vector<size_t>{8, 8}));
-  EXPECT_EQ(passes[0].document_starts, (std::vector<int32_t>{0, 5, 8}));  // full as it is
-  EXPECT_EQ(passes[1].document_starts, (std::vector<int32_t>{0, 7, 8}));
-  EXPECT_EQ(passes[1].labels.back(), -100);
-  EXPECT_EQ(passes[1].positions.back(), 0);
-  for (const PassBatch& pass : passes_of(batch_of({3}), 6, 64)) {
-    ASSERT_EQ(pass.ids.size(), 64u);
-    for (const int32_t position : pass.positions) EXPECT_LT(position, 3);
+  EXPECT_EQ(passes[0].document_starts, (std::vector<int32_t>{0, 7, 8}));
+  EXPECT_EQ(passes[0].labels.back(), -100);
+  EXPECT_EQ(passes[0].positions.back(), 0);
+  EXPECT_EQ(passes[1].document_starts, (std::vector<int32_t>{0, 5, 8}));  // full as it is
+  // The model may know no more positions than the longest document has.
+  for (const std::vector<int32_t>& lengths : {std::vector<int32_t>{3}, {3, 2, 3, 3}}) {
+    const std::vector<PassBatch> filled = passes_of(batch_of(lengths), 64, 64);
+    ASSERT_EQ(sizes(filled), std::vector<size_t>{64});
+    for (const int32_t position : filled[0].positions) EXPECT_LT(position, 3);
   }
 }
 
-TEST(PassesOf, HoldEveryTokenOnceAndInOrder) {
-  const data::Batch batch = batch_of({5, 3, 7, 2});
-  size_t at = 0;
+TEST(PassesOf, HoldEveryDocumentOnceAndWhole) {
+  const std::vector<int32_t> lengths{5, 3, 7, 2, 9, 1, 1};
+  const data::Batch batch = batch_of(lengths);
+  std::vector<bool> seen(lengths.size());
   for (const PassBatch& pass : passes_of(batch, 6, 1)) {
     ASSERT_EQ(pass.document_starts.front(), 0);
     ASSERT_EQ(static_cast<size_t>(pass.document_starts.back()), pass.ids.size());
-    for (size_t i = 0; i < pass.ids.size(); ++i, ++at) {
-      EXPECT_EQ(pass.ids[i], batch.ids[at]);
-      EXPECT_EQ(pass.labels[i], batch.labels[at]);
-      EXPECT_EQ(pass.positions[i], batch.positions[at]);
-    }
-    for (const int32_t start : pass.document_starts) {
-      if (start == pass.document_starts.back()) continue;
-      EXPECT_EQ(pass.positions[static_cast<size_t>(start)], 0);
+    size_t before = 0;
+    for (size_t d = 0; d + 1 < pass.document_starts.size(); ++d) {
+      // Ids tell which document of the batch it is: no two begin alike.
+      const auto begin = static_cast<size_t>(pass.document_starts[d]), tokens = static_cast<size_t>(pass.document_starts[d + 1]) - begin;
+      const auto from = static_cast<size_t>(pass.ids[begin] - 1);
+      const auto document = static_cast<size_t>(std::find(batch.document_starts.begin(), batch.document_starts.end(), static_cast<int32_t>(from)) - batch.document_starts.begin());
+      ASSERT_LT(document, lengths.size());
+      ASSERT_EQ(tokens, static_cast<size_t>(lengths[document]));
+      EXPECT_FALSE(seen[document]);
+      EXPECT_TRUE(d == 0 || document > before) << "in the batch's order";
+      seen[document] = true;
+      before = document;
+      for (size_t i = 0; i < tokens; ++i) {
+        EXPECT_EQ(pass.ids[begin + i], batch.ids[from + i]);
+        EXPECT_EQ(pass.labels[begin + i], batch.labels[from + i]);
+        EXPECT_EQ(pass.positions[begin + i], batch.positions[from + i]);
+      }
     }
   }
-  EXPECT_EQ(at, batch.ids.size());
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), true), std::ssize(seen));
 }
 
 TEST(PassesOf, SumToTheLossAndGradientsOfTheWhole) {
@@ -99,20 +113,25 @@ TEST(PassesOf, SumToTheLossAndGradientsOfTheWhole) {
 }
 
 TEST(LargestPass, IsReachedAndNotExceeded) {
-  for (const int32_t longest : {1, 5, 8, 20}) {
-    const data::Batch batch = batch_of({longest, 7, 1, longest, 3, 7});
-    int64_t most = 0;
-    for (const PassBatch& pass : passes_of(batch, 8, 1)) most = std::max<int64_t>(most, static_cast<int64_t>(pass.ids.size()));
-    EXPECT_LE(most, largest_pass(batch.tokens(), std::max(longest, 7), 8, 1));
+  for (const int32_t longest : {7, 8, 20}) {
+    for (const int64_t multiple : {1, 4}) {
+      const data::Batch batch = batch_of({longest, 7, 1, longest, 3, 7});
+      int64_t most = 0;
+      for (const PassBatch& pass : passes_of(batch, 8, multiple)) most = std::max<int64_t>(most, static_cast<int64_t>(pass.ids.size()));
+      EXPECT_EQ(most, largest_pass(batch.tokens(), longest, 8, multiple)) << longest << ", " << multiple;
+    }
   }
-  EXPECT_EQ(largest_pass(1024, 512, 512, 64), 1024);
+  EXPECT_EQ(largest_pass(1024, 512, 512, 64), 512);
+  EXPECT_EQ(largest_pass(1024, 511, 512, 64), 512);
+  EXPECT_EQ(largest_pass(2048, 600, 512, 64), 640);
   EXPECT_EQ(largest_pass(300, 300, 512, 1), 300);
 }
 
 TEST(PassSize, IsTheWholeBatchAsItIsOnADevice) {
   const data::Batch batch = batch_of({300, 300, 300});
   const PassSize here = pass_size({});
-  EXPECT_EQ(sizes(passes_of(batch, here.tokens, here.multiple)), (std::vector<size_t>{640, 320}));
+  EXPECT_EQ(sizes(passes_of(batch, here.tokens, here.multiple)), (std::vector<size_t>{320, 320, 320}));
+  EXPECT_EQ(kCpuPassTokens % kCpuPassMultiple, 0);
   const gpu::ModuleTable module{};
   nn::Place device;
   device.queue = {&module, nullptr};
