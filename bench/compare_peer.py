@@ -3,11 +3,14 @@
 
     bench/compare_peer.py --peer-script PEER.py --model HF_FOLDER --data ALPACA.jsonl \\
         [--nibble build/release/bin/nibble] [--peer-python .deps/peer/bin/python] [--rounds 3] [--steps 20] \\
-        [--threads 2] [--work runs/compare] [--peer-option=--no-checkpointing] [--json OUT.json]
+        [--seq 512] [--batch 2] [--rows ROWS.jsonl] [--threads 2] [--work runs/compare] \\
+        [--peer-option=--no-checkpointing] [--json OUT.json]
 
 The peer (transformers + PEFT + bitsandbytes) makes the rows and the adapter once; then every round runs the peer and
-nibble one after the other: NF4 with double quantization, r = 16 on all linear layers, 2 x 512 tokens a step, constant
-learning rate 2e-4, no dropout, no weight decay, gradients clipped at 1. What is compared:
+nibble one after the other: NF4 with double quantization, r = 16 on all linear layers, `batch` rows of `seq` tokens a step,
+constant learning rate 2e-4, no dropout, no weight decay, gradients clipped at 1. With --rows the rows are those of the file,
+of any length up to `seq`: the peer pads a batch to its longest row, and tokens are counted without padding on both sides.
+What is compared:
 
     tokens/s       median step, as each reports it         (nibble / peer, higher is better)
     peak memory    the process's peak resident set         (nibble / peer, lower is better)
@@ -27,8 +30,6 @@ import subprocess
 import sys
 import time
 
-SEQUENCE_TOKENS = 512
-ROWS_PER_STEP = 2
 AVERAGED_STEPS = 10
 AVERAGE_BOUND = 0.02
 STEP_BOUND = 0.05  # one step's loss is noisier than ten; beyond this the two do different work
@@ -46,12 +47,12 @@ def run(command, environment, log):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def make_rows(command, environment, log, rows, count):
-    """Lets the peer write its adapter and its rows, in that order, and stops it before it trains on them."""
+def make_rows(command, environment, log, done):
+    """Lets the peer write its adapter and its rows, in that order, and stops it before it trains on them: when done() says so."""
     with open(log, "w") as diagnostics:
         peer = subprocess.Popen([str(c) for c in command], stdout=diagnostics, stderr=diagnostics,
                                 stdin=subprocess.DEVNULL, env=environment)
-    while not (rows.is_file() and rows.read_bytes().count(b"\n") == count):
+    while not done():
         if peer.poll() is not None:
             sys.exit(f"{' '.join(map(str, command))}\nexit code {peer.returncode} before the rows were written; see {log}")
         time.sleep(0.2)
@@ -59,9 +60,21 @@ def make_rows(command, environment, log, rows, count):
     peer.wait()
 
 
+def whole_adapter(folder):
+    """Whether an adapter's file is there with all the bytes that its header speaks of."""
+    try:
+        with open(folder / "adapter_model.safetensors", "rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(header_bytes))
+            end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+            return (folder / "adapter_config.json").is_file() and file.seek(0, os.SEEK_END) == 8 + header_bytes + end
+    except (OSError, ValueError):
+        return False
+
+
 def peer_command(a, steps):
-    return [a.peer_python, "-W", "ignore", a.peer_script, "--model", a.model, "--seq", SEQUENCE_TOKENS,
-            "--batch", ROWS_PER_STEP, "--rank", 16, "--lr", 2e-4, "--threads", a.threads, "--steps", steps]
+    return [a.peer_python, "-W", "ignore", a.peer_script, "--model", a.model, "--seq", a.seq,
+            "--batch", a.batch, "--rank", 16, "--lr", 2e-4, "--threads", a.threads, "--steps", steps]
 
 
 def nibble_config(a, rows, adapter, output):
@@ -70,8 +83,8 @@ def nibble_config(a, rows, adapter, output):
         "train_file": str(rows.resolve()), "output_dir": str(output.resolve()),
         "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
         "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target_modules": "all-linear",
-        "max_length": SEQUENCE_TOKENS, "packing": False, "shuffle": False,
-        "per_device_train_batch_size": ROWS_PER_STEP, "gradient_accumulation_steps": 1, "max_steps": a.steps,
+        "max_length": a.seq, "packing": False, "shuffle": False,
+        "per_device_train_batch_size": a.batch, "gradient_accumulation_steps": 1, "max_steps": a.steps,
         "learning_rate": 2e-4, "lr_scheduler_type": "constant", "warmup_steps": 0, "weight_decay": 0.0,
         "max_grad_norm": 1.0, "optim": "adamw_torch", "logging_steps": 1, "seed": 0,
     }
@@ -104,7 +117,10 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--peer-script", type=pathlib.Path, required=True)
     p.add_argument("--model", type=pathlib.Path, required=True, help="Hugging Face folder")
-    p.add_argument("--data", type=pathlib.Path, required=True, help="alpaca-schema JSONL")
+    p.add_argument("--data", type=pathlib.Path, help="alpaca-schema JSONL; not read with --rows")
+    p.add_argument("--rows", type=pathlib.Path, help="tokenized rows, at least steps x batch")
+    p.add_argument("--seq", type=int, default=512, help="tokens of a row, with --rows of the longest")
+    p.add_argument("--batch", type=int, default=2, help="rows of a step")
     p.add_argument("--nibble", type=pathlib.Path, default=root / "build/release/bin/nibble")
     p.add_argument("--peer-python", type=pathlib.Path, default=deps / "peer/bin/python")
     p.add_argument("--peer-option", action="append", default=[], help="passed on to the peer, may be repeated")
@@ -113,7 +129,10 @@ def arguments():
     p.add_argument("--steps", type=int, default=20)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--json", type=pathlib.Path)
-    return p.parse_args()
+    a = p.parse_args()
+    if not a.data and not a.rows:
+        p.error("name the rows' source with --data, or ready rows with --rows")
+    return a
 
 
 def main():
@@ -123,8 +142,19 @@ def main():
     rows, adapter = a.work / "rows.jsonl", a.work / "init_adapter"
     environment = dict(os.environ, OMP_NUM_THREADS=str(a.threads), HF_HUB_OFFLINE="1")
     print("making the rows and the adapter", file=sys.stderr, flush=True)
-    make_rows([*peer_command(a, a.steps), "--data", a.data, "--write-rows", rows, "--save-init", adapter], environment,
-              a.work / "prepare.log", rows, ROWS_PER_STEP * a.steps)
+    count = a.batch * a.steps
+    if a.rows:
+        # Rows beyond the first epoch would be shared out in another order.
+        lines = a.rows.read_text().splitlines()[:count]
+        if len(lines) < count:
+            sys.exit(f"{a.rows} has {len(lines)} rows; {a.steps} steps of {a.batch} take {count}")
+        rows.write_text("".join(line + "\n" for line in lines))
+        # The peer trains while we wait for the adapter that it writes before its first step.
+        make_rows([*peer_command(a, a.steps), "--rows", rows, "--save-init", adapter], environment, a.work / "prepare.log",
+                  lambda: whole_adapter(adapter))
+    else:
+        make_rows([*peer_command(a, a.steps), "--data", a.data, "--write-rows", rows, "--save-init", adapter], environment,
+                  a.work / "prepare.log", lambda: rows.is_file() and rows.read_bytes().count(b"\n") == count)
 
     results = {"peer": [], "nibble": []}
     findings = []
@@ -154,7 +184,7 @@ def main():
     print(f"{'loss, last steps':20} {peer_last:10.4f} {last:10.4f} {last / peer_last:8.3f}")
     print("\n".join(findings) or "losses agree at every step")
     if a.json:
-        a.json.write_text(json.dumps({"steps": a.steps, "threads": a.threads, "peer_options": a.peer_option,
+        a.json.write_text(json.dumps({"steps": a.steps, "seq": a.seq, "batch": a.batch, "threads": a.threads, "peer_options": a.peer_option,
                                       "median": table, "rounds": results, "disagreements": findings}, indent=1) + "\n")
     sys.exit(bool(findings))
 

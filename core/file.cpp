@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
+constexpr int64_t kWritebackBytes = int64_t{16} << 20;  // given to the disk at a time
 constexpr std::string_view kPartialSuffix = ".partial";
 
 // A file descriptor that closes itself.
@@ -93,6 +94,21 @@ void create_folders(const fs::path& folder) {
   if (error) throw IoError("cannot create the folder", folder.string(), error.value());
 }
 
+// Writes all of it, and has the disk begin with whole stretches of the file while the rest is still being made, so that closing
+// does not wait for all of it.
+void put(int fd, std::string_view bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), std::min(bytes.size(), static_cast<size_t>(kWritebackBytes)));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw_write_error(path, errno);
+    bytes.remove_prefix(static_cast<size_t>(written));
+    const int64_t end = ::lseek(fd, 0, SEEK_CUR), begin = (end - written) / kWritebackBytes * kWritebackBytes;
+    if (end < 0 || end / kWritebackBytes * kWritebackBytes == begin) continue;
+    // A hint: where the file system has none of it, fsync does all the work.
+    (void)::sync_file_range(fd, begin, end / kWritebackBytes * kWritebackBytes - begin, SYNC_FILE_RANGE_WRITE);
+  }
+}
+
 std::string hex(XXH128_hash_t hash) { return fmt::format("{:016x}{:016x}", hash.high64, hash.low64); }
 
 }  // namespace
@@ -150,6 +166,7 @@ void FileWriter::write(std::span<const std::byte> bytes) {
   size_ += static_cast<int64_t>(bytes.size());
   const char* data = reinterpret_cast<const char*>(bytes.data());
   while (!bytes.empty()) {
+    if (buffer_.empty() && bytes.size() >= kBufferBytes) return put(fd_, {data, bytes.size()}, path_);  // nothing to gather
     const size_t take = std::min(bytes.size(), kBufferBytes - buffer_.size());
     buffer_.append(data, take);
     data += take;
@@ -159,13 +176,7 @@ void FileWriter::write(std::span<const std::byte> bytes) {
 }
 
 void FileWriter::flush() {
-  std::string_view left = buffer_;
-  while (!left.empty()) {
-    const ssize_t written = ::write(fd_, left.data(), left.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw_write_error(path_, errno);
-    left.remove_prefix(static_cast<size_t>(written));
-  }
+  put(fd_, buffer_, path_);
   buffer_.clear();
 }
 

@@ -4,14 +4,19 @@
 
 #include <set>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "core/error.h"
+#include "io/concurrent_weights.h"
 #include "io/safetensors.h"
 #include "io/tensor_check.h"
 #include "quant/blockwise.h"
 
 namespace nibble::io {
 namespace {
+
+constexpr int64_t kLinearsAhead = 8;  // loaded, and waiting for a larger one before them
 
 void expect_shape(const WeightSource& source, const std::string& name, const std::vector<int64_t>& expected) {
   const std::vector<int64_t> found = source.shape(name);
@@ -25,6 +30,16 @@ quant::QuantizedWeight moved(quant::QuantizedWeight q, at::Device device) {
     if (part->defined()) *part = part->to(device);
   }
   return q;
+}
+
+// Quantizing finds out by itself whether all values are finite; to look first would be to read them twice.
+quant::QuantizedWeight quantized(const Tensor& stored, const std::string& name, const quant::QuantConfig& config, const WeightSource& source) {
+  try {
+    return quant::quantize(stored, config);
+  } catch (const std::invalid_argument&) {
+    expect_finite(stored, name, source.path().string());
+    throw;
+  }
 }
 
 // The linear of the name, whose shape was checked.
@@ -45,8 +60,7 @@ nn::FrozenWeight load_frozen(const WeightSource& source, const std::string& name
     return weight;
   }
   const Tensor stored = source.read(name);
-  expect_finite(stored, name, source.path().string());
-  weight.packed = moved(quant::quantize(stored, *options.quant), options.device);
+  weight.packed = moved(quantized(stored, name, *options.quant, source), options.device);
   source.drop(name);
   return weight;
 }
@@ -80,11 +94,24 @@ class Loader {
     return head;
   }
 
+  // Loaded with all others by load_linears().
   void linear(nn::Linear& linear, const std::string& path, const nn::LinearShape& shape) {
     linear.path = path;
-    linear.weight = load_linear(source_, path, shape, on_host(options_, options_.linears_on_host));
-    count(path + ".weight");
+    linears_.push_back({&linear, shape});
     if (shape.bias) linear.bias = dense(path + ".bias", {shape.out});
+  }
+
+  void load_linears() {
+    const LoadOptions options = on_host(options_, options_.linears_on_host);
+    // What is decoded (GGUF) or copied to a device exists twice for a while: one at a time.
+    const bool mapped = source_.gguf() == nullptr && options_.device.is_cpu();
+    make_concurrently(static_cast<int64_t>(linears_.size()), mapped ? at::get_num_threads() : 1, kLinearsAhead, [&](int64_t i) -> std::function<void()> {
+      const auto& [linear, shape] = linears_[static_cast<size_t>(i)];
+      return [this, linear = linear, weight = load_linear(source_, linear->path, shape, options)] {
+        linear->weight = weight;
+        count(linear->path + ".weight");
+      };
+    });
   }
 
   // A weight of a layer that no code above asked for would be left out of the model without a word.
@@ -111,6 +138,7 @@ class Loader {
 
   const WeightSource& source_;
   const LoadOptions& options_;
+  std::vector<std::pair<nn::Linear*, nn::LinearShape>> linears_;
   int64_t total_;
   std::set<std::string> used_;
 };
@@ -178,6 +206,7 @@ nn::Model load_model(const WeightSource& source, const LoadOptions& options) {
       loader.linear(layer.projection(projection), nn::projection_path(l, projection), nn::projection_shape(c, projection));
     }
   }
+  loader.load_linears();
   model.final_norm = loader.dense("model.norm.weight", {c.hidden_size});
   model.head = loader.head(model.embedding);
   loader.expect_all_used();

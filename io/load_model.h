@@ -1,7 +1,7 @@
 // Loading: from a WeightSource to a frozen nn::Model.
 //
-// Weight by weight: map, check, convert or quantize, drop. The peak of host memory is the loaded model and about two
-// weights.
+// Weight by weight: map, check, convert or quantize, drop; on a CPU each thread has a weight of its own. The peak of host memory is
+// the loaded model and about two weights: what is only mapped does not count.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "io/concurrent_weights.h"
 #include "io/export_files.h"
 #include "io/hf_config.h"
 #include "io/load_model.h"
@@ -55,6 +57,25 @@ std::string shard_name(size_t number, size_t count) {
   return count == 1 ? kSingleShardName : fmt::format("model-{:05}-of-{:05}.safetensors", number + 1, count);
 }
 
+constexpr int64_t kThreads = 4;       // more would wait for the disk with a weight in their hands
+constexpr int64_t kWeightsAhead = 2;  // made, and waiting for those before them to be written
+constexpr int64_t kPanelElements = 128 * 1024;  // of fp32 sums: half of a usual second-level cache
+
+// The weight that an adapter is added to: dense, or in 4 bits as the run decoded it.
+struct FrozenBase {
+  Tensor dense;
+  quant::QuantizedWeight packed;
+  at::ScalarType decoded = at::kBFloat16;
+
+  // Rows [first, first + count) in `dtype`; `own`: to be written to.
+  Tensor rows(int64_t first, int64_t count, at::ScalarType dtype, bool own) const {
+    if (dense.defined()) return dense.narrow(0, first, count).to(dtype, /*non_blocking=*/false, /*copy=*/own);
+    const Tensor decoded_rows = at::empty({count, packed.in}, decoded);
+    quant::dequantize_rows_into(packed, first, first + count, decoded_rows);
+    return decoded_rows.to(dtype);
+  }
+};
+
 class Merger {
  public:
   Merger(const WeightSource& source, const Adapter& adapter, const MergeOptions& options)
@@ -65,7 +86,7 @@ class Merger {
   }
 
   // The weight as it goes into the new folder, contiguous, in options.dtype.
-  Tensor merged(const std::string& name) {
+  Tensor merged(const std::string& name) {  // by several threads at a time
     const std::string path = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : name;
     Tensor weight = linears_.count(path) != 0 ? merged_linear(path, name) : source_.read(name).to(options_.dtype);
     weight = weight.contiguous();
@@ -76,36 +97,59 @@ class Merger {
 
  private:
   // As the run saw it, or as it is stored. Views of the file are possible.
-  Tensor base_of(const std::string& path, const std::string& name) const {
-    if (options_.base == MergeBase::kOriginal || !options_.quant) return source_.read(name);
+  FrozenBase base_of(const std::string& path, const std::string& name) const {
+    FrozenBase base;
+    if (options_.base == MergeBase::kOriginal || !options_.quant) {
+      base.dense = source_.read(name);
+      return base;
+    }
     const std::vector<int64_t> shape = source_.shape(name);
     const nn::LinearShape linear{shape.at(0), shape.at(1), false};
-    const nn::FrozenWeight weight = load_linear(source_, path, linear, {options_.compute_dtype, options_.quant, {}});
-    return quant::dequantize(weight.packed, options_.compute_dtype);
+    LoadOptions load{options_.compute_dtype, options_.quant, {}};
+    load.views = true;  // of weights that are stored in 4 bits
+    base.packed = load_linear(source_, path, linear, load).packed;
+    base.decoded = options_.compute_dtype;
+    return base;
   }
 
   Tensor merged_linear(const std::string& path, const std::string& name) {
-    if (source_.shape(name).size() != 2) {
-      throw FormatError(fmt::format("weight '{}' has shape {}, not [out, in]", name, shape_text(source_.shape(name))),
+    const std::vector<int64_t> shape = source_.shape(name);
+    if (shape.size() != 2) {
+      throw FormatError(fmt::format("weight '{}' has shape {}, not [out, in]", name, shape_text(shape)), source_.path().string());
+    }
+    const FrozenBase base = base_of(path, name);
+    const auto found = adapter_.factors.find(path);
+    if (found == adapter_.factors.end()) return base.rows(0, shape[0], options_.dtype, /*own=*/false);
+    const AdapterFactors& factors = found->second;
+    if (shape[0] != factors.b.size(0) || shape[1] != factors.a.size(1)) {
+      throw FormatError(fmt::format("weight '{}' has shape {}, which the adapter's factors do not fit", name, shape_text(shape)),
                         source_.path().string());
     }
-    const Tensor base = base_of(path, name);
-    const auto found = adapter_.factors.find(path);
-    if (found == adapter_.factors.end()) return base.to(options_.dtype);
-    const AdapterFactors& factors = found->second;
-    if (base.size(0) != factors.b.size(0) || base.size(1) != factors.a.size(1)) {
-      throw FormatError(fmt::format("weight '{}' has shape {}, which the adapter's factors do not fit", name,
-                                    shape_text(base.sizes().vec())), source_.path().string());
-    }
     ++changed_;
-    return at::addmm(base.to(at::kFloat), factors.b.to(at::kFloat), factors.a.to(at::kFloat), 1, factors.scale).to(options_.dtype);
+    return base_plus_update(base, factors, shape);
+  }
+
+  // W + scale B A, a few rows at a time, so that the fp32 sums stay in the cache.
+  Tensor base_plus_update(const FrozenBase& base, const AdapterFactors& factors, const std::vector<int64_t>& shape) const {
+    const Tensor a = factors.a.to(at::kFloat).contiguous(), b = factors.b.to(at::kFloat).contiguous();
+    Tensor out = at::empty(shape, options_.dtype);
+    const int64_t step = std::max<int64_t>(1, kPanelElements / std::max<int64_t>(1, shape[1]));
+    at::parallel_for(0, (shape[0] + step - 1) / step, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        const int64_t first = panel * step, rows = std::min(step, shape[0] - first);
+        Tensor sum = base.rows(first, rows, at::kFloat, /*own=*/true);
+        sum.addmm_(b.narrow(0, first, rows), a, 1, factors.scale);
+        out.narrow(0, first, rows).copy_(sum);
+      }
+    });
+    return out;
   }
 
   const WeightSource& source_;
   const Adapter& adapter_;
   const MergeOptions& options_;
   std::set<std::string> linears_;
-  int64_t changed_ = 0;
+  std::atomic<int64_t> changed_ = 0;
 };
 
 }  // namespace
@@ -151,15 +195,17 @@ MergeResult merge_adapter(const WeightSource& source, const Adapter& adapter, co
       plan.tensors.push_back({weight.stored_name, file_dtype(options.dtype), weight.shape});
     }
     SafetensorsWriter writer(folder.path() / shard_name(s, shards.size()), std::move(plan));
-    for (const PlannedWeight& weight : shards[s]) {
-      const Tensor merged = merger.merged(weight.name);
-      writer.write(weight.stored_name, {static_cast<const std::byte*>(merged.const_data_ptr()), merged.nbytes()});
-      source.drop(weight.name);
-      shard_of_tensor.emplace_back(weight.stored_name, shard_name(s, shards.size()));
-      result.bytes += weight.bytes;
-      ++result.weights;
-      if (options.progress) options.progress(result.weights, total);
-    }
+    make_concurrently(static_cast<int64_t>(shards[s].size()), kThreads, kWeightsAhead, [&](int64_t i) -> std::function<void()> {
+      const PlannedWeight& weight = shards[s][static_cast<size_t>(i)];
+      return [&, merged = merger.merged(weight.name)] {
+        writer.write(weight.stored_name, {static_cast<const std::byte*>(merged.const_data_ptr()), merged.nbytes()});
+        source.drop(weight.name);
+        shard_of_tensor.emplace_back(weight.stored_name, shard_name(s, shards.size()));
+        result.bytes += weight.bytes;
+        ++result.weights;
+        if (options.progress) options.progress(result.weights, total);
+      };
+    });
     writer.close();
   }
   result.merged = merger.changed();

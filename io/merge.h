@@ -1,7 +1,8 @@
 // Merging an adapter into its base: a Hugging Face folder that needs neither nibble nor PEFT.
 //
-// W' = W + scale * B A in fp32, rounded once to bf16, weight by weight and shard by shard: the peak of host memory is about
-// three weights. The folder appears whole or not at all.
+// W' = W + scale * B A in fp32, rounded once to bf16, weight by weight and shard by shard. Up to four threads make a
+// weight each while another is written: with two cores the peak of host memory is about five weights, or a layer. The folder
+// appears whole or not at all.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,9 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <limits>
+
+#include "quant/code_cells.h"
 
 // g++ 12 takes the undefined sources of its own AVX-512 intrinsics for uninitialized variables of ours.
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -13,6 +16,8 @@
 
 namespace nibble::quant {
 namespace {
+
+constexpr float kLargestFloat = std::numeric_limits<float>::max();
 
 NIBBLE_AVX512 inline __m512 load16(const float* x) { return _mm512_loadu_ps(x); }
 NIBBLE_AVX512 inline __m512 load16(const Bfloat* x) {
@@ -67,21 +72,60 @@ NIBBLE_AVX512 inline void store_packed(__m512i codes, uint8_t* out) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm512_cvtepi64_epi8(pairs));
 }
 
+// The look-ups of quant/code_cells.h. REQUIRES x in [-1, 1] or, for code 0, NaN.
+struct Nf4CellTables {
+  __m512 threshold[2];
+  __m512i before[2];
+};
+
+NIBBLE_AVX512 inline Nf4CellTables load_nf4_cells() {
+  return {{_mm512_loadu_ps(kNf4CellTable.threshold.data()), _mm512_loadu_ps(kNf4CellTable.threshold.data() + 16)},
+          {_mm512_loadu_si512(kNf4CellTable.before.data()), _mm512_loadu_si512(kNf4CellTable.before.data() + 16)}};
+}
+
+NIBBLE_AVX512 inline __m512i nf4_codes(__m512 x, const Nf4CellTables& cells) {
+  const __m512 scale = _mm512_set1_ps(kNf4CellScale);
+  const __m512i cell = _mm512_cvttps_epi32(_mm512_fmadd_ps(x, scale, scale));
+  const __m512 threshold = _mm512_permutex2var_ps(cells.threshold[0], cell, cells.threshold[1]);
+  const __m512i before = _mm512_permutex2var_epi32(cells.before[0], cell, cells.before[1]);
+  return _mm512_mask_add_epi32(before, _mm512_cmp_ps_mask(x, threshold, _CMP_GT_OQ), before, _mm512_set1_epi32(1));
+}
+
+// 64 values as they lie, times a factor, to 32 bytes.
+template <class Value>
+NIBBLE_AVX512 inline void encode64(const Value* x, __m512 factor, const Nf4CellTables& cells, uint8_t* out) {
+  __m512i codes[4];
+  for (int i = 0; i < 4; ++i) codes[i] = nf4_codes(_mm512_mul_ps(load16(x + 16 * i), factor), cells);
+  // Packing narrows within 128 bits; a dword then is lane l of vector v, at 4 l + v instead of 4 v + l.
+  const __m512i mixed = _mm512_packus_epi16(_mm512_packus_epi32(codes[0], codes[1]), _mm512_packus_epi32(codes[2], codes[3]));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i bytes = _mm512_permutexvar_epi32(order, mixed);
+  const __m512i pairs = _mm512_maddubs_epi16(bytes, _mm512_set1_epi16(0x0110));  // 16 times the even one and the odd one
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtepi16_epi8(pairs));
+}
+
 template <class Value>
 NIBBLE_AVX512 int64_t quantize(const QuantizeSpan& span, int64_t block_begin, int64_t block_end) {
   const __m512 nf4_tree = _mm512_load_ps(kNf4Tree.data());
   const __m512 fp4_tree = _mm512_broadcast_f32x8(_mm256_load_ps(kFp4Tree.data()));
   const __m128i by_size = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kFp4CodeBySize.data()));
   const __m512i code_by_size = _mm512_broadcast_i32x8(_mm256_cvtepu8_epi32(by_size));
-  const bool is_nf4 = span.type == QuantType::kNf4;
+  const bool is_nf4 = span.type == QuantType::kNf4, by_cells = is_nf4 && span.blocksize % 64 == 0;
+  const Nf4CellTables cells = load_nf4_cells();
   for (int64_t block = block_begin; block < block_end; ++block) {
     const Value* x = static_cast<const Value*>(span.weight) + block * span.blocksize;
     const uint32_t largest = magnitude_max(x, span.blocksize);
     if (largest >= kInfinityBits) return block;
     const float absmax = std::bit_cast<float>(largest);
     span.absmax[block] = absmax;
-    const __m512 inverse = _mm512_set1_ps(1.0f / absmax);
+    const float factor = 1.0f / absmax;
+    const __m512 inverse = _mm512_set1_ps(factor);
     uint8_t* codes = span.codes + block * span.blocksize / 2;
+    // An infinite factor, of zeros and of denormals, takes values out of [-1, 1].
+    if (by_cells && factor <= kLargestFloat) {
+      for (int64_t i = 0; i < span.blocksize; i += 64) encode64(x + i, inverse, cells, codes + i / 2);
+      continue;
+    }
     for (int64_t i = 0; i < span.blocksize; i += 16) {
       const __m512 normalized = _mm512_mul_ps(load16(x + i), inverse);
       store_packed(is_nf4 ? nf4_codes(normalized, nf4_tree) : fp4_codes(normalized, fp4_tree, code_by_size),

@@ -155,7 +155,7 @@ void quantize_scales_cpu(const float* absmax, int64_t blocks, float offset, int6
     nested_absmax[nested] = largest;
     const float inverse = 1.0f / largest;
     for (int64_t b = begin; b < end; ++b) {
-      absmax_codes[b] = dynamic_code_by_tree((absmax[b] - offset) * inverse);
+      absmax_codes[b] = dynamic_code_by_cell((absmax[b] - offset) * inverse);
     }
   }
 }

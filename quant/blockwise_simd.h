@@ -6,6 +6,7 @@
 #include "core/bf16.h"
 #include "quant/blockwise_cpu.h"
 #include "quant/blockwise_math.h"
+#include "quant/code_cells.h"
 #include "quant/layout_constants.h"
 #include "quant/threshold_tree.h"
 
@@ -55,6 +56,8 @@ constexpr std::array<float, 255> dynamic_thresholds(const std::array<float, 256>
 }
 alignas(64) inline constexpr auto kDynamicTree = threshold_tree(dynamic_thresholds(kDynamicMapSigned));
 
+inline constexpr FloatCells kDynamicCells = make_float_cells(dynamic_thresholds(kDynamicMapSigned));
+
 template <size_t Size>
 inline uint32_t count_below(const std::array<float, Size>& tree, float x) {
   return count_below(tree.data(), Size, x);
@@ -67,6 +70,10 @@ inline uint8_t fp4_code_by_tree(float x) {
   return static_cast<uint8_t>(kFp4CodeBySize[count_below(kFp4Tree, magnitude)] | (x < 0.0f ? 8 : 0));
 }
 inline uint8_t dynamic_code_by_tree(float x) { return static_cast<uint8_t>(count_below(kDynamicTree, x)); }
+inline uint8_t dynamic_code_by_cell(float x) {
+  const bool finite = (std::bit_cast<uint32_t>(x) & kMagnitudeMask) < kInfinityBits;
+  return finite ? count_below(kDynamicCells, x) : dynamic_code_by_tree(x);
+}
 
 #if defined(__x86_64__)
 // As quantize_blocks_cpu, for full blocks only.

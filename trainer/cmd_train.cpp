@@ -56,7 +56,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   TrainingModel training(inputs, config, start.resumed, place, folder.path(), stop, say);
   memory.assign(training.model);
   if (const optim::PagedArena* paging = training.paging()) say(paging->text());
-  const double load_s = seconds_since_process_start() - load_start;
+  const double ready_s = seconds_since_process_start(), load_s = ready_s - load_start;
 
   // The worst step first, then the loop.
   const StepOptions step = step_options(config, inputs.plan, place, training);
@@ -67,7 +67,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   const LoopResult loop = train_loop({training.model, training.pass, training.optimizer, start.batches, stop},
                                      step, loop_schedule(config, state.max_steps), hooks, seconds_since_process_start, state);
 
-  const RunResult result{folder.path().string(), state, loop, memory, load_s, peak_rss_mib()};
+  const RunResult result{folder.path().string(), state, loop, memory, load_s, ready_s, peak_rss_mib()};
   std::cout << (json ? result_json(result) : result_text(result)) << "\n";
   if (!loop.interrupted) return static_cast<int>(ExitCode::kOk);
   say(fmt::format("{}: saved {}; continue with `nibble resume {}`", stop.name(), io::checkpoint_name(state.global_step), result.output_dir));

@@ -41,6 +41,7 @@ std::string result_json(const RunResult& result) {
   out["tokens_per_s"] = median(result.loop.step_tokens_per_s);
   out["first_step_s"] = result.loop.first_step_done_s;
   out["load_s"] = result.load_s;
+  out["ready_s"] = result.ready_s;
   out["peak_rss_mib"] = result.peak_rss_mib;
   out["peak_gpu_mib"] = static_cast<double>(result.memory.device_bytes()) / (1024.0 * 1024.0);
   out["plan_bytes"] = result.memory.planned_bytes();

@@ -65,14 +65,17 @@ TEST(FileWriter, WritesInOrderAcrossItsBufferAndHashesTheSameBytes) {
   const TemporaryFolder folder;
   std::string expected;
   FileWriter writer(folder / "a");
-  for (int i = 0; i < 3000; ++i) {
-    const std::string piece(static_cast<size_t>(i), static_cast<char>('a' + i % 26));
+  const auto write = [&](size_t size, char filled_with) {
+    const std::string piece(size, filled_with);
     writer.write(piece);
     expected += piece;
-  }
+    EXPECT_EQ(writer.size(), static_cast<int64_t>(expected.size()));
+  };
+  for (int i = 0; i < 3000; ++i) write(static_cast<size_t>(i), static_cast<char>('a' + i % 26));
+  // Larger than what is gathered, and than what goes to the disk at a time, with and without something gathered before.
+  for (const size_t size : {size_t{3} << 20, (size_t{17} << 20) + 5, size_t{1} << 20, size_t{7}, size_t{33} << 20}) write(size, 'Z');
   const std::string hash = writer.xxh3_128();
   writer.close();
-  EXPECT_EQ(writer.size(), static_cast<int64_t>(expected.size()));
   EXPECT_TRUE(file_bytes(folder / "a") == expected);
   EXPECT_EQ(hash, xxh3_128(expected));
   EXPECT_EQ(hash, file_xxh3_128(folder / "a"));

@@ -260,9 +260,10 @@ TEST(BlockwiseMath, MidpointsTakeTheLowerCodeAndNaNCodeZero) {
 }
 
 // The branch-free search against the kernel's own, at every decision point and its neighbours, and between them.
-TEST(BlockwiseMath, DynamicCodeByTreeIsTheKernelsSearch) {
+TEST(BlockwiseMath, DynamicCodesByTreeAndByCellAreTheKernelsSearch) {
   const auto expect_same = [](float x) {
     EXPECT_EQ(dynamic_code_by_tree(x), dynamic_code(x, kDynamicMapSigned.data())) << x;
+    EXPECT_EQ(dynamic_code_by_cell(x), dynamic_code(x, kDynamicMapSigned.data())) << x;
   };
   for (int k = 0; k < 256; ++k) {
     const float next = kDynamicMapSigned[std::min(k + 1, 255)];
@@ -280,6 +281,31 @@ TEST(BlockwiseMath, DynamicCodeByTreeIsTheKernelsSearch) {
   for (float x : {0.0f, -0.0f, 1.5f, -1.5f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     expect_same(x);
   }
+  // The edges of all cells, denormals and what is not finite among them.
+  for (uint32_t key = 0; key < kFloatCells; ++key) {
+    for (const uint32_t inside : {0u, 1u, (1u << kFloatCellShift) - 1u}) expect_same(std::bit_cast<float>(key << kFloatCellShift | inside));
+  }
+}
+
+// Where the look-up of a code changes its cell, and the values next to it.
+TEST(BlockwiseMath, Nf4CodesAreRightAtTheEdgesOfCells) {
+  std::vector<float> x;
+  const auto add = [&](float value) {
+    if (x.size() % 64 == 0) x.push_back(1.0f);
+    x.push_back(value);
+  };
+  for (int edge = 0; edge <= kNf4Cells; ++edge) {
+    float below = std::clamp(static_cast<float>(edge) / kNf4CellScale - 1.0f, -1.0f, 1.0f), above = below;
+    for (int step = 0; step < 40; ++step) {
+      add(below);
+      add(above);
+      below = std::max(-1.0f, std::nextafter(below, -2.0f));
+      above = std::min(1.0f, std::nextafter(above, 2.0f));
+    }
+  }
+  const Weight w(x, Element::kF32);
+  const Packed expected = quantized_by_definition(w, QuantType::kNf4, 64);
+  for (Isa isa : machine_isas()) EXPECT_TRUE(quantized(w, QuantType::kNf4, 64, isa) == expected) << isa_name(isa);
 }
 
 }  // namespace

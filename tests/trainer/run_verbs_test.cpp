@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "tests/trainer/run_binary.h"
 
@@ -85,6 +86,43 @@ TEST_F(FinishedRun, GeneratesTheSameTextTwiceAndTakesTheSeedIntoAccount) {
   EXPECT_GE(once.at("ids").size(), 1u);
   EXPECT_EQ(once.at("ids"), generate("1").at("ids"));
   EXPECT_NE(once.at("ids"), generate("2").at("ids"));
+}
+
+// A tokenizer that has the first `count` ids of the 96, or more than the model.
+void give_tokens(const test::RunWorkshop& shop, int count) {
+  auto tokenizer = nlohmann::json::parse(test::file_bytes(shop / "model/tokenizer.json"));
+  nlohmann::json vocab;
+  for (const auto& [token, id] : tokenizer.at("model").at("vocab").items()) {
+    if (id < count) vocab[token] = id;
+  }
+  for (int id = static_cast<int>(vocab.size()); id < count; ++id) vocab[fmt::format("[{}]", id)] = id;
+  tokenizer["model"]["vocab"] = vocab;
+  test::put_file(shop / "model/tokenizer.json", tokenizer.dump());
+}
+
+// Vocabularies are padded to round numbers: what the tokenizer lacks is never chosen, for nobody could read it.
+TEST(GenerateCommand, ChoosesTokensOfTheTokenizerOnly) {
+  const test::RunWorkshop shop;
+  give_tokens(shop, 40);
+  const auto done = shop.nibble({"generate", shop("model"), "--prompt", "123", "--max-new-tokens", "100", "--temperature", "100", "--ignore-eos", "--json"});
+  ASSERT_EQ(done.exit_code, 0) << done.err;
+  const auto ids = done.json().at("ids").get<std::vector<int>>();
+  EXPECT_EQ(ids.size(), 100u);
+  EXPECT_EQ(done.json().at("prompt_ids").size(), 3u);
+  std::set<int> seen;
+  for (const int id : ids) {
+    EXPECT_LT(id, 40);
+    seen.insert(id);
+  }
+  EXPECT_GT(seen.size(), 20u) << "at this temperature all are about as likely";
+}
+
+TEST(GenerateCommand, RefusesATokenizerThatIsLargerThanTheModel) {
+  const test::RunWorkshop shop;
+  give_tokens(shop, 100);
+  const auto done = shop.nibble({"generate", shop("model"), "--prompt", "123", "--json"});
+  EXPECT_EQ(done.exit_code, 5);
+  EXPECT_NE(done.err.find("do not belong together"), std::string::npos) << done.err;
 }
 
 TEST_F(FinishedRun, PlanSumsUpItsComponents) {
