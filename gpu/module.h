@@ -21,7 +21,7 @@ struct CudaTable;  // nn/cuda_table.h
 
 namespace nibble::gpu {
 
-inline constexpr uint32_t kModuleVersion = 4;  // goes up with every change of a table or of a launch struct
+inline constexpr uint32_t kModuleVersion = 5;  // goes up with every change of a table or of a launch struct
 inline constexpr const char* kModuleFile = "libnibble_cuda.so";
 inline constexpr const char* kModuleSymbol = "nibble_cuda_module";
 

@@ -150,6 +150,7 @@ const RuntimeTable kRuntimeTable{
     copy,          fill_zero,     prefetch,        prefer,           create_stream, destroy_stream,  synchronize,
     create_event,  destroy_event, record,          wait,             done,          wait_on_host,    memory,
     begin_capture, end_capture,   abandon_capture, replay,           destroy_graph,
+    /*call_in_order=*/nullptr,
 };
 
 }  // namespace nibble::gpu

@@ -55,6 +55,11 @@ struct RuntimeTable {
   void (*abandon_capture)(void* stream);      // ends it without a graph; never throws
   void (*replay)(void* graph, void* stream);  // asynchronous
   void (*destroy_graph)(void* graph);         // null is allowed; never throws
+
+  // Has the host call work(context) when it is the stream's turn, in a recording each time that it is replayed, and
+  // drop(context) once it will not be called again, or at once where this throws. See gpu/in_order.h. Null where LibTorch's
+  // operators queue themselves on the stream, as on every real device.
+  void (*call_in_order)(void (*work)(void* context), void (*drop)(void* context), void* context, void* stream);
 };
 
 extern const RuntimeTable kRuntimeTable;  // in the module only

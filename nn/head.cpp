@@ -4,6 +4,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "nn/torch_ops.h"
 #include "quant/blockwise.h"
 #include "tensor/shape.h"
 
@@ -61,37 +62,30 @@ quant::QuantizedWeight head_panel(const quant::QuantizedWeight& head, int64_t be
 
 void head_logits(const FrozenWeight& head, const Tensor& x, const Tensor& logits, Workspace& ws) {
   expect_shapes(head, x, logits);
-  Tensor out = logits;
-  if (!head.quantized()) {
-    at::mm_out(out, x, head.dense.t());
-    return;
-  }
+  const gpu::Queue& queue = ws.place.queue;
+  if (!head.quantized()) return matmul(x, head.dense.t(), logits, queue);
   each_panel(head.packed, x.scalar_type(), ws, [&](int64_t begin, int64_t rows, const Tensor& panel) {
-    Tensor part = out.narrow(1, begin, rows);
-    at::mm_out(part, x, panel.t());
+    matmul(x, panel.t(), logits.narrow(1, begin, rows), queue);
   });
 }
 
 void head_backward(const FrozenWeight& head, const Tensor& dlogits, const Tensor& dx, Workspace& ws) {
   expect_shapes(head, dx, dlogits);
-  Tensor out = dx;
-  if (!head.quantized()) {
-    at::mm_out(out, dlogits, head.dense);
-    return;
-  }
+  const gpu::Queue& queue = ws.place.queue;
+  if (!head.quantized()) return matmul(dlogits, head.dense, dx, queue);
   if (head_panel_rows(head.packed) == head.out()) {
-    each_panel(head.packed, dx.scalar_type(), ws, [&](int64_t, int64_t, const Tensor& panel) { at::mm_out(out, dlogits, panel); });
+    each_panel(head.packed, dx.scalar_type(), ws, [&](int64_t, int64_t, const Tensor& panel) { matmul(dlogits, panel, dx, queue); });
     return;
   }
   // A sum over panels in bf16 would round once a panel.
   ArenaScope scope(ws.scratch);
   const Tensor sum = ws.scratch.take(dx.sizes(), at::kFloat);
-  Tensor part = ws.scratch.take(dx.sizes(), dx.scalar_type());
+  const Tensor part = ws.scratch.take(dx.sizes(), dx.scalar_type());
   each_panel(head.packed, dx.scalar_type(), ws, [&](int64_t begin, int64_t rows, const Tensor& panel) {
-    at::mm_out(part, dlogits.narrow(1, begin, rows), panel);
-    if (begin == 0) sum.copy_(part); else sum.add_(part);
+    matmul(dlogits.narrow(1, begin, rows), panel, part, queue);
+    if (begin == 0) copy_into(part, sum, queue); else add_into(part, sum, queue);
   });
-  out.copy_(sum);
+  copy_into(sum, dx, queue);
 }
 
 }  // namespace nibble::nn

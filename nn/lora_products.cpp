@@ -4,6 +4,7 @@
 #include "nn/elementwise.h"
 #include "nn/lora_products_cpu.h"
 #include "nn/rows.h"
+#include "nn/torch_ops.h"
 
 namespace nibble::nn {
 namespace {
@@ -48,8 +49,7 @@ void project_to_rank(const Tensor& x, const Tensor& factor, Factor which, float 
   const Tensor summed = which == Factor::kA ? factor.t() : factor;
   tensor::expect_shape(summed, {width, rank}, "factor");
   if (!has_kernels(x, width, rank, queue) || !out.is_contiguous() || !factor.is_contiguous()) {
-    Tensor target = out;
-    at::addmm_out(target, target, x, summed, /*beta=*/0, /*alpha=*/scale);  // beta 0: what was in out is not read
+    add_matmul(out, x, summed, out, queue, /*beta=*/0.0f, /*alpha=*/scale);
     return;
   }
   ArenaScope scope(scratch);
@@ -68,8 +68,7 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
   const Tensor summed = which == Factor::kA ? factor : factor.t();
   tensor::expect_shape(summed, {rank, width}, "factor");
   if (!has_kernels(y, width, rank, queue) || !h.is_contiguous() || !factor.is_contiguous()) {
-    Tensor target = y;
-    at::addmm_out(target, target, h, summed, /*beta=*/1, /*alpha=*/scale);
+    add_matmul(y, h, summed, y, queue, /*beta=*/1.0f, /*alpha=*/scale);
     return;
   }
   ArenaScope scope(scratch);
@@ -91,11 +90,11 @@ void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float s
   }
   ArenaScope scope(scratch);
   if (!has_kernels(x, width, rank, queue) || !h.is_contiguous() || !gradient.is_contiguous()) {
-    Tensor product = scratch.take(gradient.sizes(), x.scalar_type());
+    const Tensor product = scratch.take(gradient.sizes(), x.scalar_type());
     if (which == Factor::kA) {
-      at::mm_out(product, h.t(), x);
+      matmul(h.t(), x, product, queue);
     } else {
-      at::mm_out(product, x.t(), h);
+      matmul(x.t(), h, product, queue);
     }
     add_scaled(gradient, product, scale, queue);
     return;

@@ -6,6 +6,7 @@
 #include "nn/cross_entropy.h"
 #include "nn/cuda_table.h"
 #include "nn/head.h"
+#include "nn/torch_ops.h"
 #include "tensor/shape.h"
 
 namespace nibble::nn {
@@ -62,7 +63,7 @@ void head_loss_queued(const Tensor& hidden, const FrozenWeight& head, const Tens
   const CudaTable& kernels = *queue.module->nn;
   const int64_t count = rows.size(0), width = hidden.size(1), vocab = head.out();
   const bool backward = d_hidden.defined();
-  if (backward && count < hidden.size(0)) d_hidden.zero_();
+  if (backward && count < hidden.size(0)) fill_zero(d_hidden, queue);
   if (count == 0) return;
   ArenaScope scope(ws.scratch);
   const int64_t row_bytes = width * static_cast<int64_t>(hidden.element_size());

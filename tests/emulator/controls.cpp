@@ -3,14 +3,6 @@
 
 #include "tests/emulator/state.h"
 
-extern "C" const nibble::gpu::ModuleTable* nibble_cuda_module();
-
-namespace nibble::test {
-
-const gpu::ModuleTable* emulated_module() { return nibble_cuda_module(); }
-
-}  // namespace nibble::test
-
 namespace nibble::emulator {
 
 void reset(const Device& device) {

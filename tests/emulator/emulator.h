@@ -56,7 +56,8 @@ void fail_call(const std::string& function, int nth, int error);
 int64_t calls(const std::string& function);  // since reset
 
 struct LogEntry {
-  enum Kind : uint8_t { kLaunch, kPrefetch, kAdvise, kCopy, kFill, kRecord, kWait, kSynchronize, kReplay };
+  // kCall: of the host, in the stream's order (gpu/in_order.h).
+  enum Kind : uint8_t { kLaunch, kPrefetch, kAdvise, kCopy, kFill, kRecord, kWait, kSynchronize, kReplay, kCall };
   Kind kind = kLaunch;
   std::string name;               // of a kernel, "adamw_kernel<float>"; of a synchronization, the function
   int stream = 0;                 // 0: the default stream; others count from 1 as they are created

@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
+#include <stdexcept>
 
 #include "core/error.h"
+#include "gpu/in_order.h"
 #include "gpu/runtime_table.h"
 #include "tests/emulator/emulator.h"
 #include "tests/emulator/self_test_kernels.h"
@@ -112,6 +115,37 @@ TEST_P(Recording, ReplaysWhatNothingOrdersInOppositeOrders) {
   runtime().replay(graph, main_);
   EXPECT_EQ(counter(1), 512u);
   runtime().destroy_graph(graph);
+}
+
+TEST_P(Recording, TakesCallsOfTheHostInTheirTurn) {
+  const gpu::Queue queue{test::emulated_module(), main_};
+  const auto seen = std::make_shared<std::vector<unsigned>>();  // the counter, each time that the call was made
+  const auto look = [seen, counters = counters_] { seen->push_back(*counters); };
+  count_threads(counters_, 1, main_);
+  gpu::in_order(queue, look);
+  count_threads(counters_, 1, main_);
+  runtime().synchronize(main_);
+  EXPECT_THAT(*seen, testing::ElementsAre(256u));
+  runtime().begin_capture(main_);
+  count_threads(counters_, 1, main_);
+  gpu::in_order(queue, look);
+  void* graph = runtime().end_capture(main_);
+  for (int i = 0; i < 2; ++i) runtime().replay(graph, main_);
+  runtime().synchronize(main_);
+  EXPECT_THAT(*seen, testing::ElementsAre(256u, 768u, 1024u));
+  EXPECT_EQ(seen.use_count(), 3) << "the test's, the lambda's and the recording's";
+  runtime().destroy_graph(graph);
+  EXPECT_EQ(seen.use_count(), 2);
+}
+
+TEST_P(Recording, GivesBackACallThatCannotBeQueued) {
+  const auto held = std::make_shared<int>(0);
+  const gpu::Queue no_stream{test::emulated_module(), counters_};
+  EXPECT_THROW(gpu::in_order(no_stream, [held] { ++*held; }), std::invalid_argument);
+  EXPECT_EQ(held.use_count(), 1);
+  int called = 0;
+  gpu::in_order({}, [&] { ++called; });  // no queue: at once
+  EXPECT_EQ(called, 1);
 }
 
 TEST_P(Recording, RefusesWhatCannotBeReplayed) {
