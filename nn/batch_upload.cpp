@@ -1,12 +1,14 @@
 #include "nn/batch_upload.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "gpu/runtime_table.h"
 
 namespace nibble::nn {
 namespace {
 
+constexpr int64_t kStepElements = 4;  // the micro-step is first, in two of them
 constexpr int kFlashCapability = 8;  // the oldest that FlashAttention-2 runs on
 
 int64_t longest_document(std::span<const int32_t> starts) {
@@ -56,7 +58,7 @@ void BatchUpload::grow(Staging& staging, int64_t elements) {
   }
 }
 
-DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& labelled) {
+DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& labelled, uint64_t micro_step) {
   DeviceBatch out;
   out.documents.longest = longest_document(batch.document_starts);
   out.documents.flash = flash_;
@@ -73,7 +75,7 @@ DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& lab
   Tensor* views[] = {&out.ids, &out.positions, &out.documents.starts, &out.rows, &out.targets};
   // Each part begins at a multiple of 16 bytes.
   const auto padded = [](size_t n) { return (static_cast<int64_t>(n) + 3) / 4 * 4; };
-  int64_t elements = 0;
+  int64_t elements = kStepElements;
   for (const auto& part : parts) elements += padded(part.size());
   const gpu::RuntimeTable& runtime = *place_.queue.module->runtime;
   Staging& staging = staging_[next_];
@@ -81,7 +83,9 @@ DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& lab
   // Two batches ago, so it has passed but for the shortest steps.
   if (staging.used) runtime.wait_on_host(staging.copied);
   grow(staging, elements);
-  int64_t at = 0;
+  std::memcpy(staging.data, &micro_step, sizeof micro_step);
+  out.micro_step = reinterpret_cast<const uint64_t*>(device_);
+  int64_t at = kStepElements;
   for (size_t i = 0; i < std::size(parts); ++i) {
     std::copy(parts[i].begin(), parts[i].end(), staging.data + at);
     *views[i] = at::for_blob(device_ + at, {static_cast<int64_t>(parts[i].size())})

@@ -16,6 +16,7 @@ struct DeviceBatch {
   Tensor positions;         // [T] int32
   DeviceDocuments documents;
   Tensor rows, targets;     // [N] int32: LabelledRows
+  const uint64_t* micro_step = nullptr;  // on the device; null on the CPU
 };
 
 class BatchUpload {
@@ -26,8 +27,9 @@ class BatchUpload {
   BatchUpload(const BatchUpload&) = delete;
   BatchUpload& operator=(const BatchUpload&) = delete;
 
-  // Views of the batch on the CPU; of memory of the upload's on a device, valid until the next call.
-  DeviceBatch upload(const TokenBatch& batch, const LabelledRows& labelled);
+  // Views of the batch on the CPU; of memory of the upload's on a device, valid until the next call. There, what has a size that
+  // depends on the number of tokens alone is at the same address for the same number of tokens, and so is the step.
+  DeviceBatch upload(const TokenBatch& batch, const LabelledRows& labelled, uint64_t micro_step = 0);
 
  private:
   // A pinned buffer, free again when its event has passed.

@@ -21,14 +21,15 @@ void dropout_range(const Scalar* x, Scalar* y, int64_t begin, int64_t end, float
   }
 }
 
-void dropout_queued(const Tensor& x, const Tensor& y, float p, const RngKey& key, bool accumulate, const gpu::Queue& queue) {
-  queue.module->nn->dropout({x.data_ptr(), y.data_ptr(), x.numel(), p, key, accumulate, x.scalar_type() == at::kBFloat16}, queue.stream);
+void dropout_queued(const Tensor& x, const Tensor& y, float p, const RngKey& key, const uint64_t* step, bool accumulate,
+                    const gpu::Queue& queue) {
+  queue.module->nn->dropout({x.data_ptr(), y.data_ptr(), x.numel(), p, key, step, accumulate, x.scalar_type() == at::kBFloat16}, queue.stream);
 }
 
 }  // namespace
 
-void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue) {
-  if (queue) return dropout_queued(x, y, p, key, /*accumulate=*/false, queue);
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue, const uint64_t* step) {
+  if (queue) return dropout_queued(x, y, p, key, step, /*accumulate=*/false, queue);
   constexpr int64_t kGrain = 1 << 14;
   at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
     if (x.scalar_type() == at::kFloat) {
@@ -39,8 +40,8 @@ void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const
   });
 }
 
-void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue) {
-  if (queue) return dropout_queued(x, y, p, key, /*accumulate=*/true, queue);
+void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue, const uint64_t* step) {
+  if (queue) return dropout_queued(x, y, p, key, step, /*accumulate=*/true, queue);
   dropout(x, x, p, key);
   y.add_(x);
 }

@@ -14,10 +14,10 @@ inline RngKey dropout_key(uint64_t seed, uint64_t micro_step, uint64_t adapter) 
 }
 
 // y = 0 with probability p, else x / (1 - p). x and y may be the same tensor. SHAPES any, contiguous, bf16 or fp32.
-// With a queue, the tensors are its device's.
-void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {});
+// With a queue, the tensors are its device's, and what `step` points to there is added to key.step when the work is done.
+void dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {}, const uint64_t* step = nullptr);
 
 // y += dropout(x), the dropped values rounded to the dtype before they are added. x's values are not kept. SHAPES as dropout.
-void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {});
+void add_dropout(const Tensor& x, const Tensor& y, float p, const RngKey& key, const gpu::Queue& queue = {}, const uint64_t* step = nullptr);
 
 }  // namespace nibble::nn

@@ -18,11 +18,13 @@ __global__ void __launch_bounds__(kDropoutThreads)
   const Eight<E> x = load_eight(static_cast<const E*>(launch.x) + element, count, vector);
   Eight<E> y{};
   if (launch.accumulate) y = load_eight(out, count, vector);
+  RngKey key = launch.key;
+  if (launch.step != nullptr) key.step += *launch.step;
   float v[kUnitElements];
   unpack(x, v);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const RandomBits bits = random_bits(launch.key, static_cast<uint64_t>(element / 4 + half));
+    const RandomBits bits = random_bits(key, static_cast<uint64_t>(element / 4 + half));
 #pragma unroll
     for (int i = 0; i < 4; ++i) v[4 * half + i] = dropout_value(v[4 * half + i], bits.word[i], threshold, keep_scale);
   }

@@ -14,6 +14,7 @@ struct DropoutLaunch {
   int64_t numel = 0;        // none: nothing is done
   float p = 0.0f;
   RngKey key;
+  const uint64_t* step = nullptr;  // added to key.step when the kernel runs, so that a recorded launch draws new masks; or null
   bool accumulate = false;  // y += dropout(x), dropout rounded before it is added, instead of y =
   bool is_bf16 = true;      // both, else fp32
 };

@@ -2,6 +2,7 @@
 
 #include "nn/dropout.h"
 #include "nn/lora_products.h"
+#include "nn/torch_ops.h"
 #include "tensor/shape.h"
 
 namespace nibble::nn {
@@ -11,7 +12,7 @@ namespace {
 Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& context, Workspace& ws) {
   if (!context.training || lora.dropout == 0.0f) return x;
   Tensor dropped = ws.scratch.take(x.sizes(), x.scalar_type());
-  dropout(x, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
+  dropout(x, dropped, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue, context.device_step);
   return dropped;
 }
 
@@ -27,18 +28,17 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   tensor::expect_shape(x, {-1, linear.weight.in()}, "x");
   tensor::expect_shape(y, {tokens, linear.weight.out()}, "y");
   const Tensor weight = decoded_weight(linear.weight, x.scalar_type(), ws);
-  Tensor out = y;
   if (linear.bias.defined()) {
-    at::addmm_out(out, linear.bias, x, weight.t());
+    add_matmul(linear.bias, x, weight.t(), y, ws.place.queue);
   } else {
-    at::mm_out(out, x, weight.t());
+    matmul(x, weight.t(), y, ws.place.queue);
   }
   if (!linear.lora) return {};
   const Lora& lora = *linear.lora;
   Tensor h = keep.take({tokens, lora.rank()}, x.scalar_type());
   ArenaScope scope(ws.scratch);
   project_to_rank(adapter_input(lora, x, dropout, ws), lora.a, Factor::kA, 1.0f, h, ws.scratch, ws.place.queue);
-  add_from_rank(h, lora.b, Factor::kB, lora.scale, out, ws.scratch, ws.place.queue);
+  add_from_rank(h, lora.b, Factor::kB, lora.scale, y, ws.scratch, ws.place.queue);
   return h;
 }
 
@@ -46,14 +46,13 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
                              const DropoutContext& context, Workspace& ws) {
   const int64_t tokens = dy.size(0);
   tensor::expect_shape(dy, {-1, linear.weight.out()}, "dy");
-  Tensor grad = dx;
-  if (grad.defined()) {
-    tensor::expect_shape(grad, {tokens, linear.weight.in()}, "dx");
+  if (dx.defined()) {
+    tensor::expect_shape(dx, {tokens, linear.weight.in()}, "dx");
     const Tensor weight = decoded_weight(linear.weight, dy.scalar_type(), ws);
     if (into == Into::kWrite) {
-      at::mm_out(grad, dy, weight);
+      matmul(dy, weight, dx, ws.place.queue);
     } else {
-      at::addmm_out(grad, grad, dy, weight);
+      add_matmul(dx, dy, weight, dx, ws.place.queue);
     }
   }
   if (!linear.lora) return {};
@@ -64,14 +63,15 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   Tensor dh = ws.scratch.take(h.sizes(), dtype);
   project_to_rank(dy, lora.b, Factor::kB, lora.scale, dh, ws.scratch, ws.place.queue);
   add_factor_gradient(h, dy, Factor::kB, lora.scale, lora.db, ws.scratch, ws.place.queue);
-  if (!grad.defined()) return dh;
+  if (!dx.defined()) return dh;
   if (context.training && lora.dropout > 0.0f) {
     ArenaScope scope(ws.scratch);
-    Tensor dropped = ws.scratch.take(grad.sizes(), dtype);
-    at::mm_out(dropped, dh, lora.a);
-    add_dropout(dropped, grad, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue);
+    Tensor dropped = ws.scratch.take(dx.sizes(), dtype);
+    matmul(dh, lora.a, dropped, ws.place.queue);
+    add_dropout(dropped, dx, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue,
+                context.device_step);
   } else {
-    add_from_rank(dh, lora.a, Factor::kA, 1.0f, grad, ws.scratch, ws.place.queue);
+    add_from_rank(dh, lora.a, Factor::kA, 1.0f, dx, ws.scratch, ws.place.queue);
   }
   return dh;
 }

@@ -58,6 +58,9 @@ struct DropoutContext {
   bool training = false;
   uint64_t seed = 0;
   uint64_t micro_step = 0;
+  // On a device: where the pass's micro_step is, the one above being what is added to it. Launches that were recorded then draw
+  // the masks of the pass that they are repeated in.
+  const uint64_t* device_step = nullptr;
 };
 
 // The weight in the compute dtype: the dense one itself, or the packed one decoded into one of ws.panels, valid until
