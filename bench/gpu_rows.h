@@ -204,11 +204,8 @@ inline void add_element_rows(DeviceData& data, const KernelSizes& s, std::vector
   nn::DropoutLaunch dropout;
   dropout.x = x, dropout.y = y, dropout.numel = n, dropout.p = 0.1f;
   table.push_back({"nn.dropout", shape, 4 * n, [=, &lines] { lines.dropout(dropout, queue.stream); }});
-  nn::AddScaledLaunch add;
-  add.parts[0] = {sums, x, 0.5f, n};
+  const nn::AddScaledLaunch add{sums, x, 0.5f, n, /*y_is_bf16=*/false, /*x_is_bf16=*/true};
   table.push_back({"nn.add_scaled, bf16 to fp32", shape, 10 * n, [=, &lines] { lines.add_scaled(add, queue.stream); }});
-  const nn::ScaleLaunch scale{x, 1.0f, n, true};
-  table.push_back({"nn.scale", shape, 4 * n, [=, &lines] { lines.scale(scale, queue.stream); }});
 }
 
 }  // namespace nibble::bench

@@ -23,7 +23,6 @@ struct CudaTable {
   void (*copy_rows)(const CopyRowsLaunch& launch, void* stream);
   void (*dropout)(const DropoutLaunch& launch, void* stream);
   void (*add_scaled)(const AddScaledLaunch& launch, void* stream);
-  void (*scale)(const ScaleLaunch& launch, void* stream);
 };
 
 extern const CudaTable kCudaTable;  // in the module only

@@ -16,11 +16,7 @@ void add_scaled(const Tensor& y, const Tensor& x, float scale, const gpu::Queue&
   if (x.sizes() != y.sizes() || !has_kernel(x) || !has_kernel(y) || (is_bf16(y) && !is_bf16(x))) {
     throw std::logic_error("add_scaled on a device takes contiguous bf16 or fp32 of one shape, and no fp32 into bf16");
   }
-  AddScaledLaunch launch;
-  launch.parts[0] = {y.data_ptr(), x.data_ptr(), scale, y.numel()};
-  launch.y_is_bf16 = is_bf16(y);
-  launch.x_is_bf16 = is_bf16(x);
-  queue.module->nn->add_scaled(launch, queue.stream);
+  queue.module->nn->add_scaled({y.data_ptr(), x.data_ptr(), scale, y.numel(), is_bf16(y), is_bf16(x)}, queue.stream);
 }
 
 }  // namespace nibble::nn

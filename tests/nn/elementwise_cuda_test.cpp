@@ -1,10 +1,11 @@
-// Units: nn/elementwise_cuda, nn/elementwise_launch. Sums and scaling by kernels, against LibTorch on the CPU.
+// Units: nn/elementwise_cuda, nn/elementwise_launch. Sums by kernels, against LibTorch on the CPU.
 #include "nn/elementwise.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "gpu/launch.h"
 #include "tests/emulator/device_tensor.h"
 #include "tests/nn/device_tensor.h"
 #include "tests/support/tiny_model.h"
@@ -24,22 +25,17 @@ Tensor fused(const Tensor& y, const Tensor& x, float scale) {
   return result.to(y.scalar_type());
 }
 
-TEST_F(ElementwiseCuda, AddsGradientsOfBothFactorsInOneLaunch) {
+TEST_F(ElementwiseCuda, AddsGradientsInFp32) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    for (const int64_t first : kLengths) {
-      for (const int64_t second : {int64_t{0}, int64_t{1}, int64_t{3000}}) {
-        const Tensor da = test::random_tensor({first}, 1), ga = test::random_tensor({first}, 2).to(dtype);
-        const Tensor db = test::random_tensor({second + 1}, 3), gb = test::random_tensor({second + 1}, 4).to(dtype);
-        const test::DeviceTensor d_da(da), d_ga(ga), d_db(db), d_gb(gb);
-        AddScaledLaunch launch;
-        launch.parts[0] = {d_da.data(), d_ga.data(), 1.0f, first};
-        launch.parts[1] = {d_db.data(), d_gb.data(), 0.3f, second};
-        launch.x_is_bf16 = dtype == at::kBFloat16;
-        test::nn_kernels().add_scaled(launch, nullptr);
-        EXPECT_TRUE(at::equal(d_da.read(), da + ga.to(at::kFloat)));
-        const Tensor expected = db.clone();
-        expected.narrow(0, 0, second).copy_(fused(db, gb, 0.3f).narrow(0, 0, second));
-        EXPECT_TRUE(at::equal(d_db.read(), expected));
+    for (const int64_t n : kLengths) {
+      for (const float scale : {1.0f, 0.3f}) {
+        // Odd lengths begin unaligned, and one element beyond stays as it is.
+        const Tensor y = test::random_tensor({n + 2}, 1), x = test::random_tensor({n + 2}, 2).to(dtype);
+        const test::DeviceTensor d_y(y.narrow(0, n % 2, n)), d_x(x.narrow(0, n % 2, n));
+        test::nn_kernels().add_scaled({d_y.data(), d_x.data(), scale, n, /*y_is_bf16=*/false, dtype == at::kBFloat16}, nullptr);
+        const Tensor expected = test::clone_storage(y.narrow(0, n % 2, n));
+        expected.copy_(fused(y.narrow(0, n % 2, n), x.narrow(0, n % 2, n), scale));
+        EXPECT_TRUE(test::same_storage(d_y.read(), expected)) << n << " elements";
       }
     }
   }
@@ -49,9 +45,7 @@ TEST_F(ElementwiseCuda, AddsGradientsOfBothFactorsInOneLaunch) {
 TEST_F(ElementwiseCuda, AddScaledEqualsLibTorchsAdd) {
   const Tensor y = test::random_tensor({4096}, 5), x = test::random_tensor({4096}, 6).to(at::kBFloat16);
   const test::DeviceTensor d_y(y), d_x(x);
-  AddScaledLaunch launch;
-  launch.parts[0] = {d_y.data(), d_x.data(), 0.7f, y.numel()};
-  test::nn_kernels().add_scaled(launch, nullptr);
+  test::nn_kernels().add_scaled({d_y.data(), d_x.data(), 0.7f, y.numel(), /*y_is_bf16=*/false, /*x_is_bf16=*/true}, nullptr);
   const Tensor expected = at::add(y, x, 0.7), bound = 0x1p-23 * (y.abs() + x.to(at::kFloat).abs());
   EXPECT_TRUE((d_y.read() - expected).abs().le(bound).all().item<bool>());
 }
@@ -60,22 +54,8 @@ TEST_F(ElementwiseCuda, AddsResidualsInTheDtype) {
   for (const int64_t n : kLengths) {
     const Tensor y = test::random_tensor({n}, 7).to(at::kBFloat16), x = test::random_tensor({n}, 8).to(at::kBFloat16);
     const test::DeviceTensor d_y(y), d_x(x);
-    AddScaledLaunch launch;
-    launch.parts[0] = {d_y.data(), d_x.data(), 1.0f, n};
-    launch.y_is_bf16 = true;
-    test::nn_kernels().add_scaled(launch, nullptr);
+    test::nn_kernels().add_scaled({d_y.data(), d_x.data(), 1.0f, n, /*y_is_bf16=*/true, /*x_is_bf16=*/true}, nullptr);
     EXPECT_TRUE(at::equal(d_y.read(), y + x));
-  }
-}
-
-TEST_F(ElementwiseCuda, ScalesInTheDtype) {
-  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    for (const int64_t n : kLengths) {
-      const Tensor x = test::random_tensor({n + 1}, 9).to(dtype).narrow(0, n % 2, n);  // odd lengths begin unaligned
-      const test::DeviceTensor d_x(x);
-      test::nn_kernels().scale({d_x.data(), 1.7f, n, dtype == at::kBFloat16}, nullptr);
-      EXPECT_TRUE(at::equal(d_x.read(), (x.to(at::kFloat) * 1.7f).to(dtype)));
-    }
   }
 }
 
@@ -94,34 +74,19 @@ TEST_F(ElementwiseCuda, AddScaledOfTensorsIsFusedThereAndLibTorchsHere) {
   EXPECT_THROW(add_scaled(at::zeros({4, 4}).t(), at::zeros({4, 4}), 1.0f, queue), std::logic_error);
 }
 
-TEST(ElementwiseGeometry, TheSecondPartsBlocksFollowTheFirsts) {
-  for (const int64_t first : {int64_t{0}, int64_t{1}, int64_t{2048}, int64_t{2049}, int64_t{5'000'000'000}}) {
-    const auto tiles = static_cast<unsigned>(elementwise_tiles(first));
-    const gpu::LaunchShape shape = add_scaled_shape(first, 3000);
-    EXPECT_EQ(shape.blocks, tiles + 2);
-    EXPECT_EQ(part_tile(shape.blocks - 1, tiles).part, 1);
-    EXPECT_EQ(part_tile(shape.blocks - 1, tiles).tile, 1u);
-    EXPECT_EQ(part_tile(shape.blocks - 2, tiles).tile, 0u);
-    if (tiles > 0) {
-      EXPECT_EQ(part_tile(tiles - 1, tiles).part, 0);
-      EXPECT_GE(gpu::tile_begin(tiles - 1, kElementwiseTile) + kElementwiseTile, first);
-    }
-  }
+TEST(ElementwiseGeometry, FiveBillionElementsFit) {
+  const gpu::LaunchShape shape = gpu::launch_shape(5'000'000'000, kElementwiseTile, kElementwiseThreads);
+  EXPECT_GE(gpu::tile_begin(shape.blocks - 1, kElementwiseTile) + kElementwiseTile, 5'000'000'000);
 }
 
 TEST_F(ElementwiseCuda, RefusesWhatItCannotLaunch) {
   AddScaledLaunch add;
-  ScaleLaunch scale;
   EXPECT_NO_THROW(test::nn_kernels().add_scaled(add, nullptr));  // no elements
-  EXPECT_NO_THROW(test::nn_kernels().scale(scale, nullptr));
-  add.parts[1].numel = scale.numel = 1;
+  add.numel = 1;
   EXPECT_THROW(test::nn_kernels().add_scaled(add, nullptr), std::invalid_argument);
-  EXPECT_THROW(test::nn_kernels().scale(scale, nullptr), std::invalid_argument);
   const test::DeviceTensor x(at::ones({8}));
-  add.parts[1] = {x.data(), x.data(), 1.0f, 8};
-  add.y_is_bf16 = true;
-  add.x_is_bf16 = false;
-  EXPECT_THROW(test::nn_kernels().add_scaled(add, nullptr), std::invalid_argument);
+  EXPECT_THROW(test::nn_kernels().add_scaled({x.data(), x.data(), 1.0f, 8, /*y_is_bf16=*/true, /*x_is_bf16=*/false}, nullptr),
+               std::invalid_argument);
 }
 
 }  // namespace
