@@ -2,21 +2,17 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <optional>
 
-#include "nn/attention.h"
 #include "nn/elementwise.h"
+#include "nn/layer_attention.h"
+#include "nn/layer_pieces.h"
 #include "nn/rms_norm.h"
 #include "nn/swiglu.h"
+#include "nn/torch_ops.h"
 
 namespace nibble::nn {
 namespace {
-
-AttentionShape attention_shape(const Layer& layer, const ModelConfig& config) {
-  return {config.num_attention_heads, config.num_key_value_heads, config.head_dim,
-          static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))), layer.window};
-}
 
 // One pass over a layer: the pieces that forward runs and that backward repeats where they were not kept.
 class LayerPass {
@@ -30,45 +26,14 @@ class LayerPass {
     rms_norm(s.x, layer_.input_norm, config_.rms_norm_eps, s.x_normed, s.x_rstd, ws_.place.queue);
   }
 
-  void attention(LayerSaved& s, Arena& arena, KvCache* cache) {
+  // What attention reads.
+  void heads(LayerSaved& s, Arena& arena) {
     project_heads(s, layer_.q, Projection::kQ, layer_.q_norm, s.q_raw, s.q_rstd, s.q, config_.num_attention_heads, arena);
     project_heads(s, layer_.k, Projection::kK, layer_.k_norm, s.k_raw, s.k_rstd, s.k, config_.num_key_value_heads, arena);
     s.v = take_heads(s, config_.num_key_value_heads, arena);
     project(s, layer_.v, Projection::kV, s.x_normed, s.v.view({tokens(s), config_.kv_width()}), arena);
     rope_in_place(s.q, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
     rope_in_place(s.k, context_.positions, context_.rope, /*inverse=*/false, ws_.place.queue);
-    if (s.q.is_cuda()) return attend_on_gpu(s, cache);
-    s.attended = arena.take({tokens(s), config_.q_width()}, s.x.scalar_type());
-    s.lse = arena.take({config_.num_attention_heads, tokens(s)}, at::kFloat);
-    const AttentionShape shape = attention_shape(layer_, config_);
-    if (append(s, cache) == 0) {
-      attention_forward(s.q, s.k, s.v, context_.document_starts, shape, as_heads(s.attended), s.lse);
-    } else {
-      attention_decode(s.q, cache->k.narrow(0, 0, cache->length), cache->v.narrow(0, 0, cache->length), shape,
-                       as_heads(s.attended));
-    }
-  }
-
-  // Adds the tokens' keys and values to the cache, if there is one. Returns how many tokens it held before.
-  int64_t append(const LayerSaved& s, KvCache* cache) const {
-    if (cache == nullptr) return 0;
-    const int64_t past = cache->length;
-    cache->k.narrow(0, past, tokens(s)).copy_(s.k);
-    cache->v.narrow(0, past, tokens(s)).copy_(s.v);
-    cache->length += tokens(s);
-    return past;
-  }
-
-  void attend_on_gpu(LayerSaved& s, KvCache* cache) {
-    const AttentionShape shape = attention_shape(layer_, config_);
-    if (append(s, cache) > 0) {
-      s.attended = attention_decode_gpu(s.q, cache->k.narrow(0, 0, cache->length), cache->v.narrow(0, 0, cache->length),
-                                        context_.device_documents, shape).view({tokens(s), config_.q_width()});
-      return;
-    }
-    AttentionOutput got = attention_forward_gpu(s.q, s.k, s.v, context_.device_documents, shape);
-    s.attended = got.out.view({tokens(s), config_.q_width()});
-    s.lse = got.lse;
   }
 
   // mid = x + o(attended) and its norm, in one pass over memory.
@@ -105,7 +70,6 @@ class LayerPass {
     add_scaled(y, s.mid, 1.0f, ws_.place.queue);
   }
 
-  Tensor as_heads(const Tensor& t) const { return t.view({t.size(0), -1, config_.head_dim}); }
   int64_t tokens(const LayerSaved& s) const { return s.x.size(0); }
 
   Tensor take_heads(const LayerSaved& s, int64_t heads, Arena& arena) {
@@ -152,7 +116,7 @@ void heads_backward(const Tensor& d, const Tensor& raw, const Tensor& norm, cons
   const Tensor flat = d.view({-1, width});
   Tensor dx = ws.scratch.take(flat.sizes(), flat.scalar_type());
   rms_norm_backward(flat, raw.view({-1, width}), norm, rstd, dx, /*accumulate=*/false, ws.place.queue);
-  flat.copy_(dx);
+  copy_into(dx, flat, ws.place.queue);
 }
 
 // The MLP in chunks of tokens, so that its temporaries, the widest of a layer, do not grow with a row's length (as TiledMLP of
@@ -207,7 +171,7 @@ void mlp_forward_in_chunks(const Layer& layer, const LayerContext& context, Laye
     pass.down(part, y.narrow(0, begin, count), ws.scratch);
     for (const Projection p : kMlp) {
       const Tensor& h = kept.h[static_cast<int>(p)];
-      if (h.defined()) h.copy_(part.h[static_cast<int>(p)]);
+      if (h.defined()) copy_into(part.h[static_cast<int>(p)], h, ws.place.queue);
     }
   });
 }
@@ -253,15 +217,22 @@ void layer_forward(const Layer& layer, const LayerContext& context, const Tensor
   Arena& mlp = training && policy.keeps_mlp() ? ws.saved : ws.scratch;
   s.x_rstd = attention.take({x.size(0)}, at::kFloat);
   s.mid_rstd = attention.take({x.size(0)}, at::kFloat);
-  pass.input_norm(s, elementwise);
-  pass.attention(s, attention, cache);
-  pass.mid(s, attention, elementwise);
-  if (in_chunks(context, x.size(0))) {
-    mlp_forward_in_chunks(layer, context, s, y, mlp, training ? ws.saved : ws.scratch, ws);
-  } else {
-    pass.gate_up(s, mlp);
-    pass.down(s, y, training ? ws.saved : ws.scratch);
-  }
+  Tensor out = y;
+  LayerPieces pieces(layer, context, policy, s, {&out}, ws);
+  pieces.run(LayerPiece::kHeads, [&] {
+    pass.input_norm(s, elementwise);
+    pass.heads(s, attention);
+  });
+  layer_attention(layer, context, s, ws, attention, cache);
+  pieces.run(LayerPiece::kMlp, [&] {
+    pass.mid(s, attention, elementwise);
+    if (in_chunks(context, x.size(0))) {
+      mlp_forward_in_chunks(layer, context, s, y, mlp, training ? ws.saved : ws.scratch, ws);
+    } else {
+      pass.gate_up(s, mlp);
+      pass.down(s, y, training ? ws.saved : ws.scratch);
+    }
+  });
   if (!training) return;
   const Tensor down_h = s.h[static_cast<int>(Projection::kDown)];
   if (!policy.keeps_attention()) {
@@ -280,50 +251,55 @@ void layer_backward(Layer& layer, const LayerContext& context, LayerSaved& s, Re
   LayerPass pass(layer, context, ws);
   const int64_t tokens = s.x.size(0);
   const at::ScalarType dtype = dy.scalar_type();
-  if (!policy.keeps_elementwise()) pass.input_norm(s, ws.scratch);
-  if (!policy.keeps_attention()) {
-    pass.attention(s, ws.scratch, nullptr);
-    pass.mid(s, ws.scratch, ws.scratch);
-  } else if (!policy.keeps_elementwise()) {
-    pass.mid_norm(s, ws.scratch);
-  }
-  const bool chunks = in_chunks(context, tokens);
-  if (!policy.keeps_mlp() && !chunks) pass.gate_up(s, ws.scratch);
-
   const auto backward = [&](Linear& linear, Projection p, const Tensor& x, const Tensor& d, const Tensor& dx, Into into) {
     linear_backward(linear, x, s.h[static_cast<int>(p)], d, dx, into, context.dropout, ws);
   };
-  Tensor d_normed;
-  if (chunks) {
-    d_normed = ws.scratch.take(dy.sizes(), dtype);
-    mlp_backward_in_chunks(layer, context, s, dy, d_normed, ws);
-  } else {
-    mlp_backward(layer, context, s, dy, d_normed, ws);
+  // dy is the gradient of the layer's output, then of mid, then of x. d_normed: of mid's norm, then of x's.
+  Tensor d = dy, d_normed, d_attended, dq, dk, dv;
+  LayerPieces pieces(layer, context, policy, s, {&d, &d_normed, &d_attended, &dq, &dk, &dv}, ws);
+
+  if (!policy.keeps_attention()) {
+    pieces.run(LayerPiece::kHeadsAgain, [&] {
+      pass.input_norm(s, ws.scratch);
+      pass.heads(s, ws.scratch);
+    });
+    layer_attention(layer, context, s, ws, ws.scratch, nullptr);
   }
-  // dy becomes the gradient of mid: the residual's part is already in it.
-  rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true, ws.place.queue);
-  // mid = x + o(attended)
-  Tensor d_attended = ws.scratch.take(s.attended.sizes(), dtype);
-  backward(layer.o, Projection::kO, s.attended, dy, d_attended, Into::kWrite);
-  Tensor dq = ws.scratch.take(s.q.sizes(), dtype);
-  Tensor dk = ws.scratch.take(s.k.sizes(), dtype);
-  Tensor dv = ws.scratch.take(s.v.sizes(), dtype);
-  const AttentionShape shape = attention_shape(layer, context.config);
-  if (s.q.is_cuda()) {
-    attention_backward_gpu(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.device_documents,
-                           shape, dq, dk, dv);
-  } else {
-    attention_backward(pass.as_heads(d_attended), s.q, s.k, s.v, pass.as_heads(s.attended), s.lse, context.document_starts, shape,
-                       dq, dk, dv);
-  }
-  heads_backward(dq, s.q_raw, layer.q_norm, s.q_rstd, context, ws);
-  heads_backward(dk, s.k_raw, layer.k_norm, s.k_rstd, context, ws);
-  const Tensor d_input = first_layer ? Tensor() : d_normed;
-  backward(layer.q, Projection::kQ, s.x_normed, dq.view({tokens, -1}), d_input, Into::kWrite);
-  backward(layer.k, Projection::kK, s.x_normed, dk.view({tokens, -1}), d_input, Into::kAdd);
-  backward(layer.v, Projection::kV, s.x_normed, dv.view({tokens, -1}), d_input, Into::kAdd);
-  if (first_layer) return;
-  rms_norm_backward(d_normed, s.x, layer.input_norm, s.x_rstd, dy, /*accumulate=*/true, ws.place.queue);
+  pieces.run(LayerPiece::kMlpBackward, [&] {
+    if (!policy.keeps_attention()) {
+      pass.mid(s, ws.scratch, ws.scratch);
+    } else if (!policy.keeps_elementwise()) {
+      pass.input_norm(s, ws.scratch);
+      pass.mid_norm(s, ws.scratch);
+    }
+    const bool chunks = in_chunks(context, tokens);
+    if (!policy.keeps_mlp() && !chunks) pass.gate_up(s, ws.scratch);
+    if (chunks) {
+      d_normed = ws.scratch.take(dy.sizes(), dtype);
+      mlp_backward_in_chunks(layer, context, s, dy, d_normed, ws);
+    } else {
+      mlp_backward(layer, context, s, dy, d_normed, ws);
+    }
+    // dy becomes the gradient of mid: the residual's part is already in it.
+    rms_norm_backward(d_normed, s.mid, layer.post_attention_norm, s.mid_rstd, dy, /*accumulate=*/true, ws.place.queue);
+    // mid = x + o(attended)
+    d_attended = ws.scratch.take(s.attended.sizes(), dtype);
+    backward(layer.o, Projection::kO, s.attended, dy, d_attended, Into::kWrite);
+    dq = ws.scratch.take(s.q.sizes(), dtype);
+    dk = ws.scratch.take(s.k.sizes(), dtype);
+    dv = ws.scratch.take(s.v.sizes(), dtype);
+  });
+  layer_attention_backward(layer, context, s, d_attended, dq, dk, dv, ws.place.queue);
+  pieces.run(LayerPiece::kHeadsBackward, [&] {
+    heads_backward(dq, s.q_raw, layer.q_norm, s.q_rstd, context, ws);
+    heads_backward(dk, s.k_raw, layer.k_norm, s.k_rstd, context, ws);
+    const Tensor d_input = first_layer ? Tensor() : d_normed;
+    backward(layer.q, Projection::kQ, s.x_normed, dq.view({tokens, -1}), d_input, Into::kWrite);
+    backward(layer.k, Projection::kK, s.x_normed, dk.view({tokens, -1}), d_input, Into::kAdd);
+    backward(layer.v, Projection::kV, s.x_normed, dv.view({tokens, -1}), d_input, Into::kAdd);
+    if (first_layer) return;
+    rms_norm_backward(d_normed, s.x, layer.input_norm, s.x_rstd, dy, /*accumulate=*/true, ws.place.queue);
+  }, /*choice=*/first_layer);
 }
 
 int64_t saved_bytes_per_token(const ModelConfig& config, RecomputePolicy policy, int64_t element_bytes, int64_t lora_rank) {

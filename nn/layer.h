@@ -14,6 +14,8 @@
 
 namespace nibble::nn {
 
+class StepGraphs;
+
 // What all layers of one pass share.
 struct LayerContext {
   const ModelConfig& config;
@@ -23,6 +25,7 @@ struct LayerContext {
   DropoutContext dropout;
   DeviceDocuments device_documents;           // on a GPU
   int64_t mlp_chunk_tokens = 0;               // tokens that go through the MLP at a time; 0: all
+  StepGraphs* graphs = nullptr;               // where pieces are recorded and repeated; null: nowhere
 };
 
 // What forward keeps for backward. Tensors that the policy does not keep are undefined until backward rebuilds them.
@@ -40,6 +43,16 @@ struct LayerSaved {
   Tensor mid_normed;             // [T, C]
   Tensor gate, up;               // [T, F]; their product comes back with its gradient (swiglu_backward)
   Tensor h[kProjections];        // [T, R] inputs of LoRA's B
+
+  // All but lse, which attention alone uses.
+  template <class Visit>
+  void each_tensor(const Visit& visit) {
+    for (Tensor* t : {&x, &x_rstd, &x_normed, &q_raw, &k_raw, &q_rstd, &k_rstd, &q, &k, &v, &attended, &mid, &mid_rstd, &mid_normed,
+                      &gate, &up}) {
+      visit(*t);
+    }
+    for (Tensor& t : h) visit(t);
+  }
 };
 
 // Keys and values of the tokens that a layer has seen, for generation.

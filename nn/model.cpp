@@ -8,12 +8,15 @@
 #include <stdexcept>
 #include <utility>
 
+#include "gpu/runtime_table.h"
 #include "nn/batch_upload.h"
 #include "nn/embedding.h"
 #include "nn/head.h"
 #include "nn/layer.h"
 #include "nn/loss.h"
 #include "nn/rms_norm.h"
+#include "nn/step_graph.h"
+#include "nn/torch_ops.h"
 
 namespace nibble::nn {
 namespace {
@@ -129,7 +132,29 @@ Tensor Pass::input_of(size_t layer, at::IntArrayRef sizes) {
 
 LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> document_starts,
                            const DropoutContext& dropout) const {
-  return {model_.config, rope_, batch.positions, document_starts, dropout, batch.documents, mlp_chunk_tokens_};
+  LayerContext made{model_.config, rope_, batch.positions, document_starts, dropout, batch.documents, mlp_chunk_tokens_};
+  if (batch.micro_step != nullptr) {
+    made.dropout.micro_step = 0;
+    made.dropout.device_step = batch.micro_step;
+  }
+  return made;
+}
+
+void Pass::use_graphs(bool use) {
+  if (use == (graphs_ != nullptr) || !ws_.place.queue) return;
+  if (use) {
+    graphs_ = std::make_unique<StepGraphs>(ws_.place);
+  } else {
+    graphs_->clear();
+    graphs_.reset();
+  }
+}
+
+bool Pass::base_stays() const {
+  for (int64_t part = 0; model_.feed && part < head_part(); ++part) {
+    if (!model_.feed->resident(part)) return false;
+  }
+  return true;
 }
 
 LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
@@ -148,8 +173,9 @@ LossSum Pass::loss(const Tensor& normed, const LabelledRows& labelled, const Dev
 
 LossSum Pass::collect() {
   if (device_nll_.defined()) {
+    ws_.place.queue.module->runtime->synchronize(ws_.place.queue.stream);
     collected_.nll = device_nll_.item<double>();
-    device_nll_.zero_();
+    fill_zero(device_nll_, ws_.place.queue);
   }
   return std::exchange(collected_, {});
 }
@@ -158,8 +184,9 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
-  const DeviceBatch on_device = upload_->upload(batch, labelled);
-  const LayerContext layer_context = context(on_device, batch.document_starts, options.dropout);
+  const DeviceBatch on_device = upload_->upload(batch, labelled, options.dropout.micro_step);
+  LayerContext layer_context = context(on_device, batch.document_starts, options.dropout);
+  if (graphs_ && base_stays()) layer_context.graphs = graphs_.get();
   const gpu::Queue& queue = ws_.place.queue;
   const size_t count = model_.layers.size();
   std::vector<LayerSaved> saved(count);

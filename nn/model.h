@@ -21,6 +21,7 @@ class BatchUpload;
 struct DeviceBatch;
 struct LabelledRows;
 struct LayerContext;
+class StepGraphs;
 
 struct Layer {
   Tensor input_norm;            // [C]
@@ -106,6 +107,13 @@ class Pass {
   // How many tokens go through a layer's MLP at a time, in all calls from now on; 0: all. See nn/layer.cpp.
   void set_mlp_chunk_tokens(int64_t tokens) { mlp_chunk_tokens_ = tokens; }
 
+  // Has forward_backward repeat pieces of layers as graphs (nn/step_graph.h): numbers stay as they are, and passes whose numbers of
+  // tokens come again keep the host less busy. No effect on the CPU, and none while the base is streamed, whose weights are
+  // elsewhere in every pass. false: forgets all graphs.
+  void use_graphs(bool use);
+  // Null where graphs are not used.
+  const StepGraphs* graphs() const { return graphs_.get(); }
+
   const Place& place() const { return ws_.place; }
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
@@ -119,6 +127,7 @@ class Pass {
   Tensor input_of(size_t layer, at::IntArrayRef sizes);
   Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts);
   LayerContext context(const DeviceBatch& batch, std::span<const int32_t> document_starts, const DropoutContext& dropout) const;
+  bool base_stays() const;  // no frozen weight moves between passes
   // The loss of the hidden states after the final norm, and its gradient where d_hidden is defined.
   LossSum loss(const Tensor& normed, const LabelledRows& labelled, const DeviceBatch& batch, const PassOptions& options,
                const Tensor& d_hidden);
@@ -133,6 +142,7 @@ class Pass {
   Tensor device_nll_;   // [1] fp64, with a queue: the losses of all calls since the last collect()
   LossSum collected_;
   int64_t entered_ = BaseFeed::kUnknown;  // with a feed
+  std::unique_ptr<StepGraphs> graphs_;
 };
 
 }  // namespace nibble::nn

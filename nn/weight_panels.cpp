@@ -21,12 +21,41 @@ void WeightPanels::begin(int64_t order) {
   settle();
   order_ = &orders_[order];
   position_ = 0;
+  current_ = 0;  // so that passes of one kind have the same weight in the same panel
+}
+
+void WeightPanels::join() {
+  if (coming_ == nullptr || joined_) return;
+  joined_ = true;
+  place_.queue.module->runtime->wait(place_.queue.stream, ready_);
 }
 
 void WeightPanels::settle() {
-  if (coming_ == nullptr) return;
+  join();
   coming_ = nullptr;
-  place_.queue.module->runtime->wait(place_.queue.stream, ready_);
+}
+
+WeightPanels::State WeightPanels::state(size_t from) const {
+  State state{current_, coming_, coming_dtype_, {}};
+  if (order_ == nullptr) return state;
+  const auto at = [&](size_t position) { return order_->begin() + static_cast<std::ptrdiff_t>(position); };
+  state.asked.assign(at(from), at(position_));
+  return state;
+}
+
+void WeightPanels::restore(const State& state, size_t from) {
+  position_ = from;
+  for (const quant::QuantizedWeight* weight : state.asked) follower(*weight);
+  current_ = state.current;
+  coming_ = state.coming;
+  coming_dtype_ = state.coming_dtype;
+  joined_ = true;
+}
+
+void WeightPanels::describe_to(std::vector<int64_t>& key) const {
+  const auto dtype = coming_ != nullptr ? static_cast<int64_t>(coming_dtype_) : int64_t{-1};
+  key.insert(key.end(), {current_, ahead_, reinterpret_cast<int64_t>(coming_), dtype, static_cast<int64_t>(position_)});
+  for (const Arena& panel : panels_) panel.describe_to(key);
 }
 
 void WeightPanels::set_ahead(bool ahead) {
@@ -61,6 +90,7 @@ void WeightPanels::decode_ahead(const quant::QuantizedWeight& weight, at::Scalar
   runtime.record(ready_, second_stream_);
   coming_ = &weight;
   coming_dtype_ = dtype;
+  joined_ = false;
 }
 
 Tensor WeightPanels::decoded(const quant::QuantizedWeight& weight, at::ScalarType dtype) {

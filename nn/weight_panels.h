@@ -39,8 +39,28 @@ class WeightPanels {
   Tensor decoded(const quant::QuantizedWeight& weight, at::ScalarType dtype);
 
   // Has the main stream wait for what was decoded ahead and forgets it. Before a weight's packed bytes are overwritten without
-  // another call of decoded(), and where the main stream's work is recorded as a graph.
+  // another call of decoded().
   void settle();
+
+  // Has the main stream wait for what was decoded ahead, which stays known. Where work begins or ends that is recorded as a graph:
+  // events must not reach across its ends.
+  void join();
+
+  // What is known between pieces of work that may be repeated without a call of decoded().
+  struct State {
+    int current = 0;
+    const quant::QuantizedWeight* coming = nullptr;
+    at::ScalarType coming_dtype = at::kBFloat16;
+    std::vector<const quant::QuantizedWeight*> asked;  // by the piece, in order
+  };
+  size_t position() const { return position_; }
+  // After a piece that began at position `from`. REQUIRES nothing is on its way: join() was called.
+  State state(size_t from) const;
+  // As if the weights of `state` had been asked for from position `from` on, and the next one were decoded.
+  void restore(const State& state, size_t from);
+  // Adds to `key` what the launches for a piece's weights depend on besides the weights and what is foreseen: two pieces with the
+  // same key can stand for each other. REQUIRES as state()
+  void describe_to(std::vector<int64_t>& key) const;
 
   // Whether a weight's packed bytes may be read now, so that it may be decoded ahead. Empty: always. For bases that are streamed,
   // where a layer's bytes are there only after it was entered.
@@ -66,6 +86,7 @@ class WeightPanels {
   void* ready_ = nullptr;                                  // event: what was decoded ahead is there
   const quant::QuantizedWeight* coming_ = nullptr;         // decoded ahead into the other panel, in coming_dtype_
   at::ScalarType coming_dtype_ = at::kBFloat16;
+  bool joined_ = false;                                    // the main stream waits for it already
   std::map<int64_t, std::vector<const quant::QuantizedWeight*>> orders_;
   std::vector<const quant::QuantizedWeight*>* order_ = nullptr;  // of this pass
   size_t position_ = 0;                                    // of the next weight in it

@@ -6,8 +6,8 @@
 #include "nn/lora.h"
 #include "nn/model.h"
 #include "optim/optimizer.h"
-#include "tests/emulator/device_tensor.h"
 #include "tests/support/tiny_model.h"
+#include "tests/trainer/model_on_device.h"
 
 namespace nibble::nn {
 namespace {
@@ -42,38 +42,6 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"qk_norm_window_dropout", options_of(at::kFloat, true, true, false, 7), 0.2f, Recompute::kLayer}),
     [](const auto& info) { return std::string(info.param.name); });
 
-void move(Tensor& t) {
-  if (t.defined()) t = test::to_device(t);
-}
-
-// Every tensor of the model into the device's memory, where the emulator sees an access out of bounds.
-void move_model(Model& model) {
-  const bool tied = model.head.dense.is_same(model.embedding);
-  move(model.embedding);
-  if (tied) model.head.dense = model.embedding; else move(model.head.dense);
-  move(model.final_norm);
-  for (Layer& layer : model.layers) {
-    for (Tensor* t : {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) move(*t);
-    for (int p = 0; p < kProjections; ++p) {
-      Linear& linear = layer.projection(static_cast<Projection>(p));
-      quant::QuantizedWeight& q = linear.weight.packed;
-      for (Tensor* t : {&linear.weight.dense, &linear.bias, &q.codes, &q.absmax, &q.absmax_codes, &q.nested_absmax}) move(*t);
-      if (!linear.lora) continue;
-      for (Tensor* t : {&linear.lora->a, &linear.lora->b, &linear.lora->da, &linear.lora->db}) move(*t);
-    }
-  }
-}
-
-std::vector<optim::ParamRef> parameters(Model& model) {
-  std::vector<optim::ParamRef> all;
-  model.each_lora([&](const std::string& path, Lora& lora) {
-    const auto layer = static_cast<int64_t>(lora.number) / kProjections;
-    all.push_back({path + ".a", lora.a, lora.da, layer});
-    all.push_back({path + ".b", lora.b, lora.db, layer});
-  });
-  return all;
-}
-
 struct Outcome {
   LossSum loss;
   double grad_norm;
@@ -84,7 +52,7 @@ std::vector<Outcome> train(Model& model, const Case& c, const Place& place) {
   Pass pass(model, 64, place);
   optim::OptimizerConfig config;
   config.weight_decay = 0.01;
-  optim::Optimizer optimizer(config, parameters(model), nullptr, place.queue);
+  optim::Optimizer optimizer(config, test::adapter_parameters(model), nullptr, place.queue);
   std::vector<Outcome> outcomes;
   uint64_t micro_step = 0;
   for (int step = 0; step < 3; ++step) {
@@ -111,7 +79,7 @@ TEST_P(StepOnDevice, TrainsAsTheCpuDoes) {
   for (Model* model : {&here, &there}) {
     model->each_lora([&](const std::string&, Lora& lora) { lora.dropout = c.dropout; });
   }
-  move_model(there);
+  test::move_to_device(there);
   const std::vector<Outcome> expected = train(here, c, {}), got = train(there, c, {at::kCPU, {test::emulated_module(), nullptr}});
   // Kernels add up rows in another order than the CPU's loops. fp32: a few units in the last place of sums over the width,
   // carried through three updates; bf16: policy (c), roundings that turn here and there.
@@ -139,7 +107,7 @@ TEST_P(StepOnDevice, TrainsAsTheCpuDoes) {
 TEST_P(StepOnDevice, DecodesWeightsAhead) {
   const Case& c = GetParam();
   Model model = test::tiny_model(c.options);
-  move_model(model);
+  test::move_to_device(model);
   Place device;
   device.queue = {test::emulated_module(), nullptr};
   train(model, c, device);
@@ -159,7 +127,7 @@ TEST_P(StepOnDevice, DecodesWeightsAhead) {
 TEST_P(StepOnDevice, DecodesTextAsTheCpuDoes) {
   const Case& c = GetParam();
   Model here = test::tiny_model(c.options), there = test::tiny_model(c.options);
-  move_model(there);
+  test::move_to_device(there);
   const test::TinyBatch batch({12}, c.options.vocab);
   const std::span<const int32_t> ids(batch.ids);
   Place device;
