@@ -82,7 +82,8 @@ DeviceBatch BatchUpload::upload(const TokenBatch& batch, const LabelledRows& lab
   next_ ^= 1;
   // Two batches ago, so it has passed but for the shortest steps.
   if (staging.used) runtime.wait_on_host(staging.copied);
-  grow(staging, elements);
+  // As much as any batch of so many tokens needs: buffers do not move again for documents and labels.
+  grow(staging, std::max(elements, kStepElements + static_cast<int64_t>(std::size(parts)) * padded(batch.ids.size() + 1)));
   std::memcpy(staging.data, &micro_step, sizeof micro_step);
   out.micro_step = reinterpret_cast<const uint64_t*>(device_);
   int64_t at = kStepElements;

@@ -143,7 +143,9 @@ LayerContext Pass::context(const DeviceBatch& batch, std::span<const int32_t> do
 void Pass::use_graphs(bool use) {
   if (use == (graphs_ != nullptr) || !ws_.place.queue) return;
   if (use) {
-    graphs_ = std::make_unique<StepGraphs>(ws_.place);
+    // Of the largest models, too, those of four numbers of tokens.
+    constexpr size_t kFew = 1024, kPieces = 5, kNumbers = 4;
+    graphs_ = std::make_unique<StepGraphs>(ws_.place, std::max(kFew, kNumbers * kPieces * model_.layers.size()));
   } else {
     graphs_->clear();
     graphs_.reset();

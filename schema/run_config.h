@@ -70,6 +70,7 @@ struct RunConfig {
   int64_t mlp_chunk_tokens = 0;
   AutoSwitch worst_step_first = AutoSwitch::kAuto;
   DeviceChoice device = DeviceChoice::kAuto;
+  AutoSwitch cuda_graphs = AutoSwitch::kAuto;
   int64_t paged_budget_mib = 0;
   bool paged_oversubscribe = false;
 
@@ -208,6 +209,10 @@ struct RunConfig {
     visit("device", c.device,
           Field{.group = "Memory", .doc = "where to compute: cuda asks for a GPU; auto is the CPU for now, since training on a GPU has run on an emulated device only",
                 .on_resume = must});
+    visit("cuda_graphs", c.cuda_graphs,
+          Field{.group = "Memory", .doc = "on a GPU, repeats what layers launch as recorded graphs where a pass has as many tokens as an earlier one, so that the host keeps up "
+                                          "with a small model's kernels; passes are then filled up to a multiple of 256 tokens, and kept attention outputs are copied; auto is off "
+                                          "until it has been measured on a GPU; no effect on a CPU or while the base is streamed"});
     visit("paged_budget_mib", c.paged_budget_mib,
           Field{.group = "Memory", .doc = "what of a paged optimizer's state is resident at most, on the GPU or, on a CPU, in memory (the rest is then in a file in output_dir): "
                                           "less saves memory and costs copies; 0: all of it, or what the GPU has free",

@@ -19,6 +19,7 @@
 #   sanitizer     compute-sanitizer on the same tests
 #   kernels       bench_gpu: GB/s of every launch line against a copy; milliseconds and launches of optimizer steps
 #   curve         50 training steps on cuda against the same steps on the CPU
+#   graphs        tokens/s with cuda_graphs against without, taking turns
 #   ballast       training with as much memory as smaller cards have
 #   peer          side by side with transformers, PEFT and bitsandbytes
 # OUT/summary.json lists them. Exit code: 0, 1 where a part failed, 2 usage, 3 where there is no GPU.

@@ -105,6 +105,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.load_in_4bit = config.load_in_4bit;
   if (config.load_in_4bit) input.quant = *quant_config(config);
   input.mlp_chunk_tokens = config.mlp_chunk_tokens;
+  input.cuda_graphs = config.cuda_graphs == AutoSwitch::kTrue;
   input.element_bytes = static_cast<int64_t>(at::elementSize(compute_dtype(config)));
   const nn::LoraConfig lora = lora_config(config);
   input.head_in_4bit = config.load_in_4bit && config.lm_head_load_in_4bit;

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/memory_limit.h"
+#include "core/round_up.h"
 #include "nn/arena_blocks.h"
 #include "nn/attention.h"
 #include "nn/attention_avx512.h"
@@ -80,8 +81,9 @@ int64_t attention_workspace(const PlanInput& in) {
 }
 
 // A device takes a batch at once, a CPU in parts of whole documents.
-int64_t pass_of_batch(PlanDevice device, int64_t rows, int64_t row_tokens, int64_t longest) {
-  return device == PlanDevice::kCuda ? rows * row_tokens : largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
+int64_t pass_of_batch(const PlanInput& in, int64_t rows, int64_t row_tokens, int64_t longest) {
+  if (in.device == PlanDevice::kCpu) return largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
+  return round_up(rows * row_tokens, in.cuda_graphs ? kGraphPassMultiple : 1);
 }
 
 int64_t largest_linear(const PlanInput& in) {
@@ -105,6 +107,7 @@ StepShape step_shape(const PlanInput& in) {
   for (nn::Projection p : in.lora_targets) shape.targets[static_cast<size_t>(p)] = true;
   shape.dropout = in.lora_dropout;
   shape.mlp_chunk_tokens = in.mlp_chunk_tokens;
+  shape.graphs = in.cuda_graphs && in.device == PlanDevice::kCuda;
   if (in.head_in_4bit) {
     quant::QuantizedWeight head;
     head.config = in.quant;
@@ -287,14 +290,14 @@ void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longe
   input.rows = rows;
   input.row_tokens = row_tokens;
   input.longest_tokens = longest;
-  input.pass_tokens = pass_of_batch(input.device, rows, row_tokens, longest);
+  input.pass_tokens = pass_of_batch(input, rows, row_tokens, longest);
 }
 
 void set_eval_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longest) {
   input.eval_rows = rows;
   input.eval_row_tokens = row_tokens;
   input.eval_longest_tokens = longest;
-  input.eval_tokens = pass_of_batch(input.device, rows, row_tokens, longest);
+  input.eval_tokens = pass_of_batch(input, rows, row_tokens, longest);
 }
 
 int64_t memory_limit_bytes() { return memory_limit().bytes; }
@@ -302,7 +305,7 @@ int64_t memory_limit_bytes() { return memory_limit().bytes; }
 StepMemory planned_step(const PlanInput& input) {
   StepShape scoring = step_shape(input);
   scoring.tokens = scoring.labelled_rows = input.eval_tokens;
-  scoring.dropout = false;
+  scoring.dropout = scoring.graphs = false;
   if (input.purpose == PlanFor::kForward) return scoring_memory(scoring);
   const StepMemory training = step_memory(step_shape(input), input.choices.recompute);
   return input.eval_tokens == 0 ? training : both(training, scoring_memory(scoring));

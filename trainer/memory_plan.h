@@ -43,6 +43,7 @@ struct PlanInput {
   int64_t process_bytes = 0;         // of the process before the model is loaded: program, libraries, tokenizer, data;
                                      // 0: as usual
   int64_t mlp_chunk_tokens = 0;      // 0: all
+  bool cuda_graphs = false;          // on a device, pieces of layers are recorded (trainer/graph_use.h)
   FixedChoices fixed;
   MemoryChoices choices;
 };

@@ -36,6 +36,8 @@ struct MetricsRow {
   std::optional<double> eval_loss;   // only where an evaluation followed the step
   // Of a paged optimizer's state: there now, and moved since the start.
   std::optional<int64_t> paged_resident_bytes, paged_prefetched_bytes, paged_evicted_bytes;
+  // Of pieces of layers, since the start: recorded as graphs, repeated, run plainly. Only where cuda_graphs is used.
+  std::optional<int64_t> cuda_graphs_recorded, cuda_graphs_replayed, cuda_graphs_plain;
   std::optional<NamedNumbers> memory;  // MiB in use by component: core/memory_account.h
 
   template <class Row, class Visitor>
@@ -55,6 +57,9 @@ struct MetricsRow {
     visit("paged_resident_bytes", row.paged_resident_bytes, Repeats::kMeasured);
     visit("paged_prefetched_bytes", row.paged_prefetched_bytes, Repeats::kMeasured);
     visit("paged_evicted_bytes", row.paged_evicted_bytes, Repeats::kMeasured);
+    visit("cuda_graphs_recorded", row.cuda_graphs_recorded, Repeats::kMeasured);
+    visit("cuda_graphs_replayed", row.cuda_graphs_replayed, Repeats::kMeasured);
+    visit("cuda_graphs_plain", row.cuda_graphs_plain, Repeats::kMeasured);
     visit("memory", row.memory, Repeats::kMeasured);
   }
 };

@@ -8,6 +8,7 @@
 #include "io/optimizer_state.h"
 #include "schema/print.h"
 #include "trainer/evaluate.h"
+#include "trainer/graph_use.h"
 
 namespace nibble::trainer {
 namespace {
@@ -59,16 +60,18 @@ LoopHooks run_hooks(const HookParts& parts) {
   hooks.memory_mib = [parts] { return static_cast<double>(parts.memory.measured_bytes()) / (1024.0 * 1024.0); };
   hooks.measure = [parts](MetricsRow& row) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
+    measure_graphs(parts.training.pass, row);
     row.memory = parts.memory.in_use_mib();
     row.peak_gpu_mib = static_cast<double>(parts.memory.device_bytes()) / (1024.0 * 1024.0);
   };
-  hooks.step_done = [parts] {
+  hooks.step_done = [parts, graphs = GraphWarning()]() mutable {
     parts.training.report_memory();
     parts.memory.look();
-    const std::optional<std::string> warning = parts.memory.near_limit();
-    if (!warning) return;
-    parts.progress.message(*warning);
-    parts.folder.log(*warning);
+    for (const std::optional<std::string>& warning : {parts.memory.near_limit(), graphs.look(parts.training.pass)}) {
+      if (!warning) continue;
+      parts.progress.message(*warning);
+      parts.folder.log(*warning);
+    }
   };
   hooks.log = [parts](const MetricsRow& row) {
     parts.metrics.write(row);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "trainer/from_config.h"
+#include "trainer/graph_use.h"
 
 namespace nibble::trainer {
 
@@ -18,7 +19,7 @@ StepOptions step_options(const schema::RunConfig& config, const PlanInput& plan,
   }
   if (place.queue) {  // a GPU wants them all at once
     step.pass_tokens = std::numeric_limits<int32_t>::max();
-    step.pass_multiple = 1;
+    step.pass_multiple = uses_graphs(config, place) ? kGraphPassMultiple : 1;
   }
   return step;
 }

@@ -63,7 +63,7 @@ class StepModel {
       below.push_back(saved_.mark());
       forward({policy.keeps_elementwise() ? saved_ : scratch_, policy.keeps_attention() ? saved_ : scratch_,
                policy.keeps_mlp() ? saved_ : scratch_, saved_});
-      if (on_device() && policy.keeps_attention()) memory.kept_outside_bytes += attended_bytes() + lse_bytes();
+      if (on_device() && policy.keeps_attention()) memory.kept_outside_bytes += (s_.graphs ? 0 : attended_bytes()) + lse_bytes();
     }
     for (int64_t i = 0; i < std::min(offloaded, kOffloadBuffers); ++i) saved_.take(hidden());
     memory.offloaded_bytes = std::max<int64_t>(0, offloaded - kOffloadBuffers) * hidden();
@@ -166,8 +166,8 @@ class StepModel {
     heads(Projection::kQ, c_.num_attention_heads, true, arena);
     heads(Projection::kK, c_.num_key_value_heads, true, arena);
     heads(Projection::kV, c_.num_key_value_heads, false, arena);
+    if (!on_device() || s_.graphs) arena.take(attended_bytes());
     if (on_device()) return;
-    arena.take(attended_bytes());
     arena.take(lse_bytes());
   }
 

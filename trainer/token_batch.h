@@ -22,6 +22,10 @@ inline constexpr int64_t kCpuPassTokens = 512;
 // any length memory would grow for hundreds of steps. So a pass is filled up to a multiple of this.
 inline constexpr int64_t kCpuPassMultiple = 64;
 
+// Passes of a run that uses CUDA graphs are filled up to a multiple of this, so that numbers of tokens come again: a graph is of one
+// number. Half of it is what an average pass computes in vain, 128 of some thousand tokens.
+inline constexpr int64_t kGraphPassMultiple = 256;
+
 // How a batch is cut into passes.
 struct PassSize {
   int64_t tokens = kCpuPassTokens;      // at most, but for a document that is longer

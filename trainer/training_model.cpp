@@ -7,6 +7,7 @@
 #include "io/optimizer_state.h"
 #include "nn/lora.h"
 #include "trainer/from_config.h"
+#include "trainer/graph_use.h"
 #include "trainer/load_base.h"
 #include "trainer/placement.h"
 
@@ -70,6 +71,7 @@ TrainingModel::TrainingModel(const RunInputs& inputs, const schema::RunConfig& c
   const StepMemory step = planned_step(inputs.plan);
   pass.reserve(step.saved_bytes, step.scratch_bytes());
   pass.set_mlp_chunk_tokens(config.mlp_chunk_tokens);
+  start_graphs(config, inputs.plan.choices.streamed, pass, say);
   report_memory();
 }
 

@@ -16,13 +16,14 @@ for setting in "$@"; do
   case "$setting" in
     output_dir=*) out=${setting#output_dir=} ;;
     device=cuda) loss=@LOSS@ ;;
+    cuda_graphs=true) graphs=@GRAPHS@ ;;
     max_steps=*) steps=${setting#max_steps=} ;;
   esac
 done
 mkdir -p "$out"
 i=0
-while [ $i -lt $steps ]; do i=$((i + 1)); echo "{\\"step\\": $i, \\"loss\\": $loss}"; done > "$out/metrics.jsonl"
-echo '{"peak_gpu_mib": 1.0}'
+while [ $i -lt $steps ]; do i=$((i + 1)); echo "{\\"step\\": $i, \\"loss\\": $loss, \\"cuda_graphs_replayed\\": ${graphs:-0}}"; done > "$out/metrics.jsonl"
+echo '{"peak_gpu_mib": 1.0, "tokens_per_s": 2.0}'
 """
 TESTS = """#!/bin/sh
 for argument in "$@"; do case "$argument" in --gtest_output=json:*) report=${argument#--gtest_output=json:};; esac; done
@@ -37,8 +38,9 @@ while [ "$1" != -- ]; do [ "$1" = --json ] && echo '{"free_bytes": 1}' > "$2"; s
 
 
 def make_build(folder, gpu="GPU 1 GPU(s); 0: Card, compute capability 9.0, 10.0 of 10.0 GiB free", loss="2.01", result="COMPLETED",
-               leave_out=()):
-    programs = {"nibble": NIBBLE.replace("@GPU@", gpu).replace("@LOSS@", loss), "nn_cuda_tests": TESTS % result,
+               graphs="7", leave_out=()):
+    programs = {"nibble": NIBBLE.replace("@GPU@", gpu).replace("@LOSS@", loss).replace("@GRAPHS@", graphs),
+                "nn_cuda_tests": TESTS % result,
                 "bench_gpu": BENCH, "gpu_ballast": BALLAST}
     (folder / "bin").mkdir(parents=True)
     (folder / "lib").mkdir()
@@ -79,10 +81,11 @@ def main():
     root, findings = pathlib.Path(sys.argv[1]).resolve(), []
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
-        passed = dict.fromkeys(("environment", "tests", "curve", "kernels", "ballast"), "passed") | {"peer": "skipped"}
+        passed = dict.fromkeys(("environment", "tests", "curve", "kernels", "graphs", "ballast"), "passed") | {"peer": "skipped"}
         findings += check(root, work, "good", 0, passed)
         findings += check(root, work, "other_curve", 1, passed | {"curve": "failed"}, loss="2.2")
-        findings += check(root, work, "not_a_number", 1, passed | {"curve": "failed"}, loss="NaN")
+        findings += check(root, work, "not_a_number", 1, passed | {"curve": "failed", "graphs": "failed"}, loss="NaN")
+        findings += check(root, work, "no_replay", 1, {"graphs": "failed"}, ("--only", "graphs"), graphs="0")
         findings += check(root, work, "skipped_test", 1, {"tests": "failed"}, ("--only", "tests"), result="SKIPPED")
         findings += check(root, work, "no_bench", 0, {"kernels": "skipped"}, ("--only", "kernels"), leave_out=("bench_gpu",))
         findings += check(root, work, "no_gpu", 3, {"environment": "passed", "tests": "skipped", "curve": "skipped"},

@@ -71,6 +71,25 @@ TEST_F(DropoutCuda, AddsOfTensorsAreTheCpus) {
   }
 }
 
+// As a recorded launch does, whose arguments stay as they were.
+TEST_F(DropoutCuda, DrawsTheMaskOfTheStepThatIsInDeviceMemoryWhenItRuns) {
+  const gpu::Queue queue{test::emulated_module(), nullptr};
+  const Tensor x = test::random_tensor({3000}, 5), there = test::to_device(x), steps = test::device_empty({1}, at::kLong);
+  const RngKey key = dropout_key(11, /*micro_step=*/3, 77);
+  std::vector<Tensor> masked;
+  for (const int64_t step : {int64_t{0}, int64_t{1}, (int64_t{1} << 33) + 5}) {
+    steps.fill_(step);
+    const Tensor dropped = test::device_empty({3000}, at::kFloat), sum = test::to_device(x), expected = at::empty_like(x);
+    dropout(there, dropped, 0.3f, key, queue, reinterpret_cast<const uint64_t*>(steps.const_data_ptr()));
+    add_dropout(there, sum, 0.3f, key, queue, reinterpret_cast<const uint64_t*>(steps.const_data_ptr()));
+    dropout(x, expected, 0.3f, dropout_key(11, 3 + static_cast<uint64_t>(step), 77));
+    EXPECT_TRUE(at::equal(dropped, expected)) << "step " << step;
+    EXPECT_TRUE(at::equal(sum, x + expected));
+    for (const Tensor& other : masked) EXPECT_FALSE(at::equal(dropped, other)) << "another step, another mask";
+    masked.push_back(dropped.clone());
+  }
+}
+
 TEST_F(DropoutCuda, FiveBillionElementsFit) {
   const gpu::LaunchShape shape = gpu::launch_shape(5'000'000'000, kDropoutTile, kDropoutThreads);
   EXPECT_GE(gpu::tile_begin(shape.blocks - 1, kDropoutTile) + kDropoutTile, 5'000'000'000);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <any>
 #include <stdexcept>
 
 #include "gpu/runtime_table.h"
@@ -126,6 +127,48 @@ TEST_P(StepGraphCuda, AnAllocationWhileRecordingIsAFailureOfTheRecordingOnly) {
   EXPECT_THAT(graphs.failure(), HasSubstr("not permitted when stream is capturing"));
   expect_right();
   for (void* p : allocated) runtime().release(p);
+}
+
+TEST_P(StepGraphCuda, LibTorchsAllocationsWhileRecordingAreAFailureOfTheRecordingOnly) {
+  StepGraphs graphs(place_);
+  const auto allocating = [&] {
+    const Tensor temporary = at::empty({16});
+    piece();
+  };
+  for (int i = 0; i < 3; ++i) {
+    x_.add_(1.0);
+    EXPECT_EQ(graphs.run({1}, allocating), Way::kPlain);
+    expect_right();
+  }
+  EXPECT_THAT(graphs.failure(), HasSubstr("LibTorch allocated memory 1 times"));
+  EXPECT_EQ(graphs.graphs(), 0u);
+}
+
+TEST_P(StepGraphCuda, BringsBackWhatAPieceLeavesOnTheHost) {
+  for (const bool fails : {false, true}) {
+    StepGraphs graphs(place_);
+    int value = 0, called = 0;
+    const StepGraphs::HostState host{[&] { return std::any(value); }, [&](const std::any& saved) { value = std::any_cast<int>(saved); }};
+    const auto work = [&] {
+      piece();
+      value += 10;
+      ++called;
+    };
+    EXPECT_EQ(graphs.run({1}, work, host), Way::kPlain);
+    EXPECT_EQ(value, 10);
+    constexpr int kEccError = 214;
+    if (fails) emulator::fail_call("cudaStreamEndCapture", 1, kEccError);
+    value = 5;
+    EXPECT_EQ(graphs.run({1}, work, host), fails ? Way::kPlain : Way::kRecorded);
+    EXPECT_EQ(value, 15) << "once, not twice";
+    value = 0;  // a replay brings what the recording left, since the key says that it began with the same
+    EXPECT_EQ(graphs.run({1}, work, host), fails ? Way::kPlain : Way::kReplayed);
+    EXPECT_EQ(value, fails ? 10 : 15);
+    EXPECT_EQ(called, fails ? 4 : 2);
+    EXPECT_EQ(graphs.counts().plain, fails ? 3 : 1);
+    EXPECT_EQ(graphs.counts().recorded, fails ? 0 : 1);
+    EXPECT_EQ(graphs.counts().replayed, fails ? 0 : 1);
+  }
 }
 
 TEST_P(StepGraphCuda, LetsThroughWhatThePieceThrows) {

@@ -170,6 +170,38 @@ TEST_P(WeightPanelsCuda, CanBeRecordedAsAGraph) {
   runtime().destroy_graph(graph);
 }
 
+TEST_P(WeightPanelsCuda, GoOnAfterAPieceThatWasRepeatedWithoutThem) {
+  WeightPanels panels(place_);
+  for (int warm_up = 0; warm_up < 2; ++warm_up) {
+    panels.begin(0);
+    use_all(panels, {0, 1, 2, 3, 4});
+  }
+  const auto key = [&] {
+    std::vector<int64_t> described;
+    panels.describe_to(described);
+    return described;
+  };
+  panels.begin(0);
+  const std::vector<int64_t> at_begin = key();
+  use_all(panels, {0, 1});  // the piece; weight 2 comes meanwhile
+  panels.join();
+  const WeightPanels::State after = panels.state(0);
+  const std::vector<int64_t> key_after = key();
+  EXPECT_THAT(after.asked, testing::ElementsAre(&there_[0], &there_[1]));
+  EXPECT_EQ(after.coming, &there_[2]);
+
+  panels.begin(0);
+  EXPECT_EQ(key(), at_begin);
+  panels.restore(after, 0);  // its launches were made by a replay: what it leaves in the panels is still there
+  EXPECT_EQ(key(), key_after);
+  emulator::clear_log();
+  use_all(panels, {2, 3, 4});
+  EXPECT_EQ(launches(kMainStream), 0) << "weight 2 is there";
+  EXPECT_EQ(launches(kSecondStream), 2);
+  EXPECT_EQ(panels.position(), 5u);
+  expect_right();
+}
+
 TEST_P(WeightPanelsCuda, QuotesEveryCallThatFailsAndLeaksNothing) {
   for (const char* function : {"cudaMalloc", "cudaStreamCreateWithFlags", "cudaEventCreateWithFlags", "cudaEventRecord",
                                "cudaStreamWaitEvent", "cudaLaunchKernelEx"}) {

@@ -196,6 +196,19 @@ TEST_P(StepGraphsFallBack, GoOnPlainlyWhereAPieceBreaksOffWithin) {
   }
 }
 
+// Nothing is done before somebody waits for it, a step's one read of its loss: what was done in the wrong order or not at all in a
+// recording, or read on the host too early, would show.
+TEST_P(StepGraphsFallBack, AreTheSameBitsWhereTheDeviceComesLater) {
+  const std::vector<Step> steps{kTwo, kThree, kShorter, kOne, kTwo};
+  const Trained plain = train(GetParam(), steps, false);
+  for (const bool graphs : {false, true}) {
+    emulator::reset({.streams = emulator::Streams::kDeferred});
+    const Trained later = train(GetParam(), steps, graphs);
+    expect_same(later, plain);
+    EXPECT_EQ(later.counts.replayed > 0, graphs);
+  }
+}
+
 TEST_P(StepGraphsFallBack, StayOutOfEvaluation) {
   const std::vector<Step> steps(5, kOne);
   std::vector<double> scores[2];
