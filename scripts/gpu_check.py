@@ -2,7 +2,6 @@
 """The parts of scripts/gpu_check.sh, which says what they are and how to call it. Python's standard library only."""
 import argparse
 import json
-import math
 import os
 import pathlib
 import re
@@ -10,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
+
+from loss_curves import AVERAGE_BOUND, AVERAGED_STEPS, STEP_BOUND, differences, finite, losses, median
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The whole run and each part, in seconds: full, quick.
@@ -19,8 +20,6 @@ LIMITS = {"environment": (30, 15), "tests": (90, 30), "sanitizer": (150, 20), "k
 CURVE_STEPS = (50, 10)
 # Rounds of both, and steps of each run: the first ones of a shape are launched plainly and recorded.
 GRAPH_ROUNDS, GRAPH_STEPS = (3, 1), (30, 12)
-# bf16 sums in another order; a difference grows with the steps, and one step's loss is noisier than ten.
-STEP_BOUND, AVERAGE_BOUND, AVERAGED_STEPS = 0.03, 0.01, 10
 # Tests that need what only the emulator has: injected failures, a log, counts of calls.
 EMULATOR_ONLY = ("OptimizerCuda.AStepIsThreeLaunchesAndWaitsForNothing", "OptimizerCuda.EveryFailureIsQuotedAndLeaksNothing",
                  "*PagedCuda.AStepMovesOnTheSideStreamAndWaitsForNothing*", "*PagedCuda.QuotesEveryCallThatFails*", "QuantizeOnAQueue.IsOneLaunchAndTheSameWeight",
@@ -221,24 +220,6 @@ def start_cpu_curve(check):
     check.cpu_curve = (process, output)
 
 
-def losses(output):
-    return [row["loss"] for row in map(json.loads, (output / "metrics.jsonl").read_text().splitlines())]
-
-
-def finite(values):
-    """JSON has no NaN."""
-    return [v if math.isfinite(v) else None for v in values]
-
-
-def differences(cpu, cuda):
-    relative = [abs(x - y) / abs(y) for x, y in zip(cuda, cpu)]
-    means = []
-    for start in range(0, len(cpu) - AVERAGED_STEPS + 1, AVERAGED_STEPS):
-        x, y = (sum(v[start:start + AVERAGED_STEPS]) / AVERAGED_STEPS for v in (cuda, cpu))
-        means.append(abs(x - y) / abs(y))
-    return relative, means
-
-
 def curve(check):
     if check.cpu_curve is None:
         start_cpu_curve(check)
@@ -265,11 +246,6 @@ def curve(check):
     return results
 
 
-def median(values):
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-
-
 def graphs(check):
     """Tokens/s with cuda_graphs and without, taking turns; the same rows, so that the losses must agree."""
     results, curves = {"false": {"tokens_per_s": []}, "true": {"tokens_per_s": []}}, {}
@@ -281,12 +257,11 @@ def graphs(check):
             done = check.run(command, name)
             if done.returncode != 0:
                 raise Failed(f"training with cuda_graphs: {use} ended with {done.returncode}: {tail(check, name)}", results)
-            rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-            curves[use] = [row["loss"] for row in rows]
+            curves[use] = losses(output)
             results[use]["tokens_per_s"].append(json.loads(done.stdout)["tokens_per_s"])
-            for key in ("cuda_graphs_recorded", "cuda_graphs_replayed", "cuda_graphs_plain"):
-                results[use][key] = rows[-1].get(key)
-            results[use]["peak_gpu_mib"] = rows[-1].get("peak_gpu_mib")
+            last_row = json.loads((output / "metrics.jsonl").read_text().splitlines()[-1])
+            for key in ("cuda_graphs_recorded", "cuda_graphs_replayed", "cuda_graphs_plain", "peak_gpu_mib"):
+                results[use][key] = last_row.get(key)
     results["ratio"] = median(results["true"]["tokens_per_s"]) / median(results["false"]["tokens_per_s"])
     relative, _ = differences(curves["false"], curves["true"])
     results["step_differences"] = finite(relative)
