@@ -85,7 +85,10 @@ OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place, cons
   data::Tokenizer tokenizer = open_tokenizer(*source);
   OpenedModel opened{std::move(source), std::move(tokenizer), {}, std::nullopt};
   ForwardShape shape = options.shape;
-  if (shape.row_tokens == 0) shape = {1, std::min(config.max_length, opened.source->config().max_position_embeddings), 0, /*cut=*/false};
+  const int64_t positions = opened.source->config().max_position_embeddings;
+  if (shape.row_tokens == 0) shape = {1, config.max_length, 0, /*cut=*/false};
+  shape.row_tokens = std::min(shape.row_tokens, positions);
+  shape.cache_tokens = std::min(shape.cache_tokens, positions);
   const int64_t lora_r = artifact.adapter ? io::read_adapter_config(*artifact.adapter).r : 0;
   const ForwardPlan planned = plan_forward(config, *opened.source, lora_r, shape, place);
   if (options.memory != nullptr) options.memory->set_plan(planned.plan);

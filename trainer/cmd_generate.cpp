@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "data/template.h"
+#include "trainer/accounting.h"
 #include "trainer/artifact.h"
 #include "trainer/command.h"
 #include "trainer/generate_text.h"
@@ -38,11 +39,20 @@ std::string as_chat(const std::string& prompt, const data::Tokenizer& tokenizer,
   return data::render(chat, std::span(messages).first(messages.size() - 1), /*add_generation_prompt=*/true).text;
 }
 
-int run(Options& options, const CommonOptions& common) {
+// For the plan of the memory, before there is a tokenizer: text has three to four bytes a token, and a template adds some.
+ForwardShape estimated_shape(const Options& options) {
+  constexpr int64_t kBytesPerToken = 3, kTemplateTokens = 64;
+  const int64_t prompt_tokens = static_cast<int64_t>(options.prompt.size()) / kBytesPerToken + kTemplateTokens;
+  return {1, prompt_tokens, prompt_tokens + options.generate.max_new_tokens, /*cut=*/false};
+}
+
+int run(Options& options, const CommonOptions& common, RunMemory& memory) {
   if (options.prompt.empty()) options.prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   const Artifact artifact = resolve_artifact(options.src, common.set);
-  const nn::Place place = choose_place(artifact.config, [](const std::string& text) { std::cerr << text << "\n"; });
-  OpenedModel opened = open_artifact(artifact, place);
+  nn::Place place = choose_place(artifact.config, [](const std::string& text) { std::cerr << text << "\n"; });
+  place.account = &memory.account();
+  memory.watch(place.queue);
+  OpenedModel opened = open_artifact(artifact, place, {estimated_shape(options), &memory});
   const data::Tokenizer& tokenizer = opened.tokenizer;
   if (tokenizer.vocab_size() > opened.model.config.vocab_size) {
     throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer.vocab_size(),
@@ -97,7 +107,9 @@ Command make_generate_command() {
             app.add_flag("--ignore-eos", o->ignore_eos, "Do not stop where the model ends its text");
             app.add_option("--temperature", o->generate.temperature, "0: always the likeliest token")->check(CLI::NonNegativeNumber)->capture_default_str();
             app.add_option("--seed", o->seed, "Of the draws at a temperature above 0")->check(CLI::NonNegativeNumber)->capture_default_str();
-            return [o, &common] { return run(*o, common); };
+            return [o, &common] {
+              return with_run_memory([&](RunMemory& memory) { return run(*o, common, memory); });
+            };
           }};
 }
 

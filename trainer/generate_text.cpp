@@ -35,6 +35,7 @@ Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt,
   Generated out;
   out.ids.reserve(static_cast<size_t>(limit));
   auto start = Clock::now();
+  const MemoryStage stage(options.place.account, "generating", MemoryPart::kCache);
   nn::Decoder decoder(model, prompt_tokens + limit, options.place);
   Tensor logits = decoder.feed(prompt);
   out.prompt_seconds = seconds_since(start);
