@@ -10,6 +10,7 @@ namespace {
 PlanInput input_for(PlanDevice device, const schema::RunConfig& config, const BaseShape& base) {
   PlanInput input = plan_input(config, base.model, 0);
   input.device = device;
+  input.looked_up_bytes = expected_looked_up_bytes(config, base.model.hidden_size * input.element_bytes);
   if (base.stored && config.load_in_4bit) input.quant = *base.stored;
   set_batch(input, config.per_device_train_batch_size, config.max_length, config.max_length);
   if (config.eval_strategy != EvalStrategy::kNo) set_eval_batch(input, config.per_device_eval_batch_size, config.max_length, config.max_length);

@@ -22,9 +22,11 @@ constexpr int64_t kMib = int64_t{1} << 20;
 // A process that has read its configuration: the program, LibTorch's pages and its tables of operators (measured:
 // `nibble config show`).
 constexpr int64_t kProcessBytes = 117 * kMib;
-// What computing adds to that: oneDNN's kernels for the products' shapes, LibTorch's pages with the operators that run, thread
-// stacks, what malloc holds free (measured: bench/plan_accuracy.py --smaps).
-constexpr int64_t kComputeBytes = 38 * kMib;
+// What computing adds to that: LibTorch's pages with the operators that run, the program's, oneDNN's kernels for the products'
+// shapes, thread stacks; and for each layer what malloc cannot use between its tensors (docs/memory.md; bench/plan_accuracy.py
+// --smaps).
+constexpr int64_t kComputeBytes = 26 * kMib;
+constexpr int64_t kComputeLayerBytes = 460 << 10;
 // With LibTorch's CUDA library opened beside (measured by DESIGN.md, section 2).
 constexpr int64_t kCudaProcessBytes = 340 * kMib;
 // Of a weight that was read and dropped, the pages at its edges that reading its neighbours brings back: half of the kernel's
@@ -187,10 +189,11 @@ class Planner {
     }
   }
 
-  // Of a table in its file, the pages that a pass touches.
+  // Of a table in its file, the pages that are touched: they stay, but where a streamed base lets them go after each pass.
   int64_t looked_up_bytes(int64_t table) const {
-    constexpr int64_t kFaultAround = 64 << 10;
-    return std::min(table, std::max(in_.pass_tokens, in_.eval_tokens) * std::max<int64_t>(kFaultAround, c_.hidden_size * in_.element_bytes));
+    const int64_t all = in_.looked_up_bytes < 0 ? table : std::min(table, in_.looked_up_bytes);
+    if (!in_.choices.streamed) return all;
+    return std::min(all, std::max(in_.pass_tokens, in_.eval_tokens) * std::max(kFaultAroundBytes, c_.hidden_size * in_.element_bytes));
   }
 
   void trained() {
@@ -227,7 +230,7 @@ class Planner {
     }
     // Nine tensors a layer at least; biases and norms of heads are small beside them.
     add("model file pages", MemoryPart::kLibraries, 9 * c_.num_hidden_layers * kEdgeBytes);
-    add("library workspace", MemoryPart::kLibraries, kComputeBytes);
+    add("library workspace", MemoryPart::kLibraries, kComputeBytes + kComputeLayerBytes * c_.num_hidden_layers);
     add("libraries", MemoryPart::kLibraries, process);
   }
 

@@ -43,10 +43,14 @@ struct PlanInput {
   int64_t process_bytes = 0;         // of the process before the model is loaded: program, libraries, tokenizer, data;
                                      // 0: as usual
   int64_t mlp_chunk_tokens = 0;      // 0: all
+  int64_t looked_up_bytes = -1;      // of an embedding that stays in its file, what a run touches; -1: all of it
   bool cuda_graphs = false;          // on a device, pieces of layers are recorded (trainer/graph_use.h)
   FixedChoices fixed;
   MemoryChoices choices;
 };
+
+// The kernel brings a file's pages in windows of this size (fault-around).
+inline constexpr int64_t kFaultAroundBytes = 64 << 10;
 
 // What the driver keeps of a device for a process that uses it (measured by others: 0.3 to 0.5 GiB). No allocation shows it.
 inline constexpr int64_t kCudaContextBytes = int64_t{430} << 20;

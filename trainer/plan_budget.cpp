@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
+#include <vector>
 
 #include "core/memory_limit.h"
+#include "core/round_up.h"
 #include "gpu/runtime_table.h"
 #include "io/hf_config.h"
 #include "io/hub_cache.h"
@@ -106,6 +109,34 @@ int64_t expected_process_bytes(const schema::RunConfig& config) {
   bytes += kTokenizerBytes * (size_of(model / "tokenizer.json") + size_of(model / "tokenizer.model"));
   for (const auto* files : {&config.train_file, &config.validation_file}) {
     for (const std::string& file : *files) bytes += kRowBytes * size_of(file);
+  }
+  return bytes;
+}
+
+int64_t looked_up_bytes(const data::Dataset& train, const data::Dataset& validation, int64_t row_bytes) {
+  std::vector<bool> windows;
+  for (const data::Dataset* rows : {&train, &validation}) {
+    for (int64_t d = 0; d < rows->documents(); ++d) {
+      for (const int32_t id : rows->ids(d)) {
+        const int64_t begin = id * row_bytes;
+        const auto first = static_cast<size_t>(begin / kFaultAroundBytes), last = static_cast<size_t>((begin + row_bytes - 1) / kFaultAroundBytes);
+        if (last >= windows.size()) windows.resize(2 * last + 1);
+        for (size_t w = first; w <= last; ++w) windows[w] = true;
+      }
+    }
+  }
+  return std::count(windows.begin(), windows.end(), true) * kFaultAroundBytes;
+}
+
+int64_t expected_looked_up_bytes(const schema::RunConfig& config, int64_t row_bytes) {
+  // The shortest entry of a tokenizer.json is "a":1, and of a tokenizer.model some bytes more.
+  constexpr int64_t kEntryBytes = 6;
+  const fs::path model(config.model_name_or_path);
+  const int64_t tokenizer = std::max(size_of(model / "tokenizer.json"), size_of(model / "tokenizer.model"));
+  int64_t bytes = tokenizer > 0 ? round_up(tokenizer / kEntryBytes * row_bytes, kFaultAroundBytes) : std::numeric_limits<int64_t>::max();
+  if (config.max_steps > 0) {
+    const int64_t rows = config.max_steps * config.per_device_train_batch_size * config.gradient_accumulation_steps;
+    bytes = std::min(bytes, rows * config.max_length * std::max(kFaultAroundBytes, row_bytes));
   }
   return bytes;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "data/dataset.h"
 #include "io/weight_source.h"
 #include "nn/model_config.h"
 #include "nn/place.h"
@@ -39,5 +40,10 @@ std::optional<quant::QuantConfig> stored_quant(const io::WeightSource& source);
 // Resident memory of this process, once tokenizer and data of this configuration will have been read: what it has now and
 // what their files' sizes say. Files that are not there count nothing.
 int64_t expected_process_bytes(const schema::RunConfig& config);
+
+// PlanInput::looked_up_bytes: what a run touches of an embedding whose rows have so many bytes. Of rows that were read, exactly; else
+// at most, as the tokenizer's file (every token has a place in it) and the run's length say.
+int64_t looked_up_bytes(const data::Dataset& train, const data::Dataset& validation, int64_t row_bytes);
+int64_t expected_looked_up_bytes(const schema::RunConfig& config, int64_t row_bytes);
 
 }  // namespace nibble::trainer

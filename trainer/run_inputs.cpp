@@ -74,6 +74,7 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
     set_eval_batch(input, std::min(config.per_device_eval_batch_size, inputs.validation.rows()), scored.row, scored.document);
   }
   input.process_bytes = resident_bytes();
+  input.looked_up_bytes = looked_up_bytes(inputs.train, inputs.validation, input.model.hidden_size * input.element_bytes);
   if (!input.fixed.streamed && !can_be_streamed(*inputs.source, config, static_cast<bool>(place.queue))) input.fixed.streamed = false;
   inputs.budget = place.queue ? gpu_budget(config, place) : cpu_budget(config, /*base_is_open=*/true);
   const HardwareSpeed& speed = place.queue ? typical_gpu(inputs.budget.bytes) : tabled_cpu();

@@ -107,6 +107,24 @@ TEST(PlanBudget, CountsTokenizerAndRowsByTheirFiles) {
   EXPECT_GE(expected_process_bytes(config), before + (16 << 20));
 }
 
+// 32 rows of 2 KiB lie in a window that the kernel brings at once.
+TEST(PlanBudget, CountsWhatIsLookedUpOfAnEmbedding) {
+  const auto rows_with = [](std::vector<int32_t> ids) { return data::Dataset({data::Sample{ids, ids}}, 64, false); };
+  constexpr int64_t kRow = 2048;
+  EXPECT_EQ(looked_up_bytes(rows_with({0, 31}), {}, kRow), kFaultAroundBytes);
+  EXPECT_EQ(looked_up_bytes(rows_with({0, 31, 32}), rows_with({1000, 1001}), kRow), 3 * kFaultAroundBytes);
+  EXPECT_EQ(looked_up_bytes(rows_with({0}), {}, 3 * kFaultAroundBytes), 3 * kFaultAroundBytes);
+  const test::TemporaryFolder folder;
+  schema::RunConfig config;
+  config.model_name_or_path = folder.path().string();
+  EXPECT_GT(expected_looked_up_bytes(config, kRow), kGib) << "nothing is known";
+  test::put_file(folder / "tokenizer.json", std::string(6000, ' '));
+  EXPECT_EQ(expected_looked_up_bytes(config, kRow), 1000 * kRow / kFaultAroundBytes * kFaultAroundBytes + kFaultAroundBytes);
+  config.max_steps = config.gradient_accumulation_steps = config.per_device_train_batch_size = 1;
+  config.max_length = 8;
+  EXPECT_EQ(expected_looked_up_bytes(config, kRow), 8 * kFaultAroundBytes);
+}
+
 TEST(BaseShape, IsReadFromHeadersAlone) {
   EXPECT_EQ(read_base_shape(test::golden_path("shapes/llama-33b")).model.num_hidden_layers, 60);
   EXPECT_FALSE(read_base_shape(test::golden_path("models/llama")).stored);
