@@ -128,15 +128,6 @@ void Optimizer::step(double lr, int64_t trained_tokens, double max_grad_norm) {
   steps_ = next.step;
 }
 
-void Optimizer::step(double lr, float grad_scale) {
-  if (device_) throw std::invalid_argument("a device's gradients are scaled on the device: give tokens and max_grad_norm");
-  const StepNumbers next = numbers(lr);
-  state_.scalars = next.scalars;
-  state_.scalars.grad_scale = grad_scale;
-  update();
-  steps_ = next.step;
-}
-
 void Optimizer::update() {
   for (size_t first = 0; first < layout_.groups.size();) {
     const StateWindow window = memory_->before_update(first);

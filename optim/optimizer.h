@@ -58,9 +58,6 @@ class Optimizer {
   // THROWS std::invalid_argument where trained_tokens < 1: such a step has no gradient; CudaError, IoError
   void step(double lr, int64_t trained_tokens, double max_grad_norm);
 
-  // One update with gradient * grad_scale, for callers that measure and clip themselves. CPU only.
-  void step(double lr, float grad_scale);
-
   // Goes through a step that changes nothing: all state comes to where updates happen, window by window, and all of it is
   // touched; on a device everything is launched. So no later step needs memory that this one did not. REQUIRES no step whose
   // outcome() nobody has seen. THROWS CudaError, IoError

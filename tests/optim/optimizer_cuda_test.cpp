@@ -184,7 +184,6 @@ TEST(OptimizerCuda, WithoutParametersStillCounts) {
   optimizer.step(1e-3, 1, 1.0);
   EXPECT_EQ(optimizer.outcome().grad_norm, 0.0);
   EXPECT_EQ(optimizer.steps(), 1);
-  EXPECT_THROW(optimizer.step(1e-3, 1.0f), std::invalid_argument);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ TEST(OptimizerGolden, AdamwTorchFollowsTorch) {
   Optimizer adamw({kHyper, Optim::kAdamwTorch}, params);
   for (int64_t step = 0; step < kSteps; ++step) {
     for (ParamRef& p : params) p.grad.copy_(problem.at(p.name + ".g").select(0, step));
-    adamw.step(0.01, 1.0f);
+    adamw.step(0.01, /*trained_tokens=*/1, /*max_grad_norm=*/0.0);
     const auto state = state_of(adamw);
     for (const ParamRef& p : params) {
       const auto golden = [&](const char* part) { return expected.at(p.name + part).select(0, step); };
@@ -86,7 +86,7 @@ TEST(OptimizerGolden, Adamw8bitFollowsTheCudaKernel) {
       });
     }
     for (ParamRef& p : params) p.grad.copy_(problem.at(p.name + ".g").select(0, step));
-    adamw.step(0.01, 1.0f);
+    adamw.step(0.01, /*trained_tokens=*/1, /*max_grad_norm=*/0.0);
     const auto state = state_of(adamw);
     for (const auto& [name, actual] : state) {
       const std::string what = name + " step " + std::to_string(step);

@@ -6,10 +6,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
-#include "optim/clip.h"
 #include "schema/enum_names.h"
 #include "tests/optim/optim_problem.h"
 
@@ -131,18 +131,23 @@ TEST(Optimizer, NamesItsState) {
                                                       "b.master f32 4", "b.exp_avg f32 4"));
 }
 
-TEST(Optimizer, MeasuresAndClipsAsTheFreeFunctionsDo) {
+// As if the mean gradient, cut to its norm, had been given.
+TEST(Optimizer, MeasuresAndClipsWhatItUpdatesWith) {
   Problem one(at::kFloat), two(at::kFloat);
-  Optimizer measures(config_of(Optim::kAdamwTorch), one.params), is_told(config_of(Optim::kAdamwTorch), two.params);
+  Optimizer clips(config_of(Optim::kAdamwTorch), one.params), is_given(config_of(Optim::kAdamwTorch), two.params);
   one.fill_gradients(0);
   two.fill_gradients(0);
-  std::vector<Tensor> gradients;
-  for (const ParamRef& p : two.params) gradients.push_back(p.grad);
-  const ClippedGradient clipped = clip(gradients, 3, 0.5);
-  EXPECT_LT(clipped.scale, 1.0f / 3.0f);
-  measures.step(1e-2, 3, 0.5);
-  is_told.step(1e-2, clipped.scale);
-  EXPECT_EQ(measures.outcome().grad_norm, clipped.grad_norm);
+  constexpr double kTokens = 3, kNorm = 0.5;
+  double square_sum = 0;
+  for (const ParamRef& p : two.params) square_sum += p.grad.to(at::kDouble).square().sum().item<double>();
+  const double norm = std::sqrt(square_sum) / kTokens;
+  EXPECT_GT(norm, 2 * kNorm);
+  clips.step(1e-2, static_cast<int64_t>(kTokens), kNorm);
+  // (b) fp64 sums of some hundred elements in another order.
+  EXPECT_NEAR(clips.outcome().grad_norm, norm, 1e-12 * norm);
+  const auto scale = static_cast<float>(kNorm / (clips.outcome().grad_norm + 1e-6) / kTokens);
+  for (const ParamRef& p : two.params) Tensor(p.grad).mul_(scale);
+  is_given.step(1e-2, 1, 0.0);
   for (size_t i = 0; i < one.params.size(); ++i) EXPECT_TRUE(same_bits(one.params[i].param, two.params[i].param));
 }
 
