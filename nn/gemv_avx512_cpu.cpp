@@ -22,35 +22,71 @@
 namespace nibble::nn {
 namespace {
 
-constexpr int64_t kScalesAtOnce = 64;  // pieces of a row whose scales are rebuilt together
+constexpr int64_t kScalesAtOnce = 256;  // pieces, of one row or of several, whose scales are rebuilt together
 
 const float* codebook(QuantType type) {
   return (type == QuantType::kNf4 ? quant::kNf4Codebook : quant::kFp4Codebook).data();
 }
 
-// scales[p]: of the piece that begins at flat element `first` + 64 p.
+// scales[p]: of the piece that begins at flat element `first` + 64 p. A third of a product's time if done one by one, so the usual
+// storage, where pieces are blocks, has a loop of its own.
 inline void rebuild_scales(const quant::DequantizeSpan& w, int64_t first, int64_t pieces, float* scales) {
   const int shift = std::countr_zero(static_cast<uint64_t>(w.blocksize));
-  for (int64_t p = 0; p < pieces; ++p) {
-    const int64_t block = (first + p * kGemvPiece) >> shift;
-    scales[p] = w.absmax != nullptr
-                    ? w.absmax[block]
-                    : quant::nested_absmax_value(w.absmax_codes[block], w.nested_absmax[block / quant::kNestedBlocksize], w.nested_offset);
+  if (w.absmax != nullptr) {
+    for (int64_t p = 0; p < pieces; ++p) scales[p] = w.absmax[(first + p * kGemvPiece) >> shift];
+    return;
+  }
+  if (w.blocksize != kGemvPiece) {
+    for (int64_t p = 0; p < pieces; ++p) {
+      const int64_t block = (first + p * kGemvPiece) >> shift;
+      scales[p] = quant::nested_absmax_value(w.absmax_codes[block], w.nested_absmax[block / quant::kNestedBlocksize], w.nested_offset);
+    }
+    return;
+  }
+  const float offset = w.nested_offset;
+  for (int64_t p = 0, block = first / kGemvPiece; p < pieces;) {
+    const int64_t n = std::min(pieces - p, quant::kNestedBlocksize - block % quant::kNestedBlocksize);
+    const float nested = w.nested_absmax[block / quant::kNestedBlocksize];
+    const uint8_t* codes = w.absmax_codes + block;
+    for (int64_t i = 0; i < n; ++i) scales[p + i] = quant::nested_absmax_value(codes[i], nested, offset);
+    p += n;
+    block += n;
   }
 }
+
+// The scales of a range of rows, rebuilt as they are asked for in order.
+class Scales {
+ public:
+  Scales(const quant::DequantizeSpan& weight, int64_t end_piece) : weight_(weight), end_piece_(end_piece) {}
+
+  // Of `pieces` pieces from piece `first`. REQUIRES pieces <= kScalesAtOnce
+  const float* of(int64_t first, int64_t pieces) {
+    if (first + pieces > end_) {
+      begin_ = first;
+      end_ = std::min(first + kScalesAtOnce, end_piece_);
+      rebuild_scales(weight_, begin_ * kGemvPiece, end_ - begin_, scales_);
+    }
+    return scales_ + (first - begin_);
+  }
+
+ private:
+  const quant::DequantizeSpan& weight_;
+  int64_t end_piece_, begin_ = 0, end_ = 0;
+  float scales_[kScalesAtOnce];
+};
 
 template <int T>
 NIBBLE_AVX512_BF16 void packed_bf16(const quant::DequantizeSpan& w, const uint16_t* x, int64_t in, int64_t row_begin, int64_t row_end,
                                     float* sums, int64_t stride) {
   const __m512 book = _mm512_loadu_ps(codebook(w.type));
-  float scales[kScalesAtOnce];
+  Scales scales_of_rows(w, row_end * in / kGemvPiece);
   for (int64_t o = row_begin; o < row_end; ++o) {
     __m512 even[T], odd[T];
     for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
     const uint8_t* codes = w.codes + o * in / 2;
     for (int64_t first = 0; first < in; first += kScalesAtOnce * kGemvPiece) {
       const int64_t pieces = std::min(kScalesAtOnce, (in - first) / kGemvPiece);
-      rebuild_scales(w, o * in + first, pieces, scales);
+      const float* scales = scales_of_rows.of((o * in + first) / kGemvPiece, pieces);
       for (int64_t p = 0; p < pieces; ++p, codes += kGemvPiece / 2) {
         const auto values = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(book, _mm512_set1_ps(scales[p])));
         const __m512i table = _mm512_broadcast_i64x4(values);  // twice, so that the index's bit 4 does not matter
@@ -79,14 +115,14 @@ template <int T>
 NIBBLE_AVX512 void packed_wide(const quant::DequantizeSpan& w, bool rounded, const float* x, int64_t in, int64_t row_begin, int64_t row_end,
                                float* sums, int64_t stride) {
   const __m512 book = _mm512_loadu_ps(codebook(w.type));
-  float scales[kScalesAtOnce];
+  Scales scales_of_rows(w, row_end * in / kGemvPiece);
   for (int64_t o = row_begin; o < row_end; ++o) {
     __m512 even[T], odd[T];
     for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
     const uint8_t* codes = w.codes + o * in / 2;
     for (int64_t first = 0; first < in; first += kScalesAtOnce * kGemvPiece) {
       const int64_t pieces = std::min(kScalesAtOnce, (in - first) / kGemvPiece);
-      rebuild_scales(w, o * in + first, pieces, scales);
+      const float* scales = scales_of_rows.of((o * in + first) / kGemvPiece, pieces);
       for (int64_t p = 0; p < pieces; ++p) {
         const __m512 values = _mm512_mul_ps(book, _mm512_set1_ps(scales[p])), table = rounded ? rounded_to_bf16(values) : values;
         for (int64_t half = 0; half < 2; ++half, codes += kGemvPiece / 4) {
