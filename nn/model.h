@@ -115,6 +115,7 @@ class Pass {
   const StepGraphs* graphs() const { return graphs_.get(); }
 
   const Place& place() const { return ws_.place; }
+  int64_t max_positions() const { return rope_.max_positions(); }
   int64_t saved_peak_bytes() const { return ws_.saved.peak_bytes(); }
   int64_t scratch_peak_bytes() const { return ws_.scratch.peak_bytes(); }
 

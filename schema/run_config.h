@@ -68,6 +68,7 @@ struct RunConfig {
   std::string packed_cache_dir;
   AutoSwitch offload_embedding = AutoSwitch::kAuto;
   int64_t mlp_chunk_tokens = 0;
+  int64_t parallel_passes = 0;
   AutoSwitch worst_step_first = AutoSwitch::kAuto;
   DeviceChoice device = DeviceChoice::kAuto;
   AutoSwitch cuda_graphs = AutoSwitch::kAuto;
@@ -203,6 +204,10 @@ struct RunConfig {
           Field{.group = "Memory", .doc = "tokens of a pass that go through a layer's MLP at a time, for very long rows: its temporaries, the widest there are, then stop growing "
                                           "with max_length, and each weight is decoded once a chunk; sums in another order, so the last bits change; 0: all at once",
                 .min = 0, .max = 1 << 20, .unit = "tokens", .on_resume = must});
+    visit("parallel_passes", c.parallel_passes,
+          Field{.group = "Memory", .doc = "on a CPU, parts of a step that are computed at a time, each on one core, instead of all cores on one: faster, and a workspace and "
+                                          "gradients for each; 0: one a core where a step has as many documents and memory allows; no choice changes a number",
+                .min = 0, .max = 1024});
     visit("worst_step_first", c.worst_step_first,
           Field{.group = "Memory", .doc = "rehearses a step at the largest shapes of the data before the first one and prints planned and measured memory: what does not fit "
                                           "fails at once and not hours later; auto: on a GPU, and on a CPU where more than half of the memory is planned; changes no number"});

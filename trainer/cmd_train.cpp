@@ -64,7 +64,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   const MemoryStage stage(&memory.account(), "training");
   MetricsLog metrics(folder.metrics_path());
   const LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, memory, progress, stop, state.max_steps});
-  const LoopResult loop = train_loop({training.model, training.pass, training.optimizer, start.batches, stop},
+  const LoopResult loop = train_loop({training.model, training.passes, training.optimizer, start.batches, stop},
                                      step, loop_schedule(config, state.max_steps), hooks, seconds_since_process_start, state);
 
   const RunResult result{folder.path().string(), state, loop, memory, load_s, ready_s, peak_rss_mib()};

@@ -95,6 +95,7 @@ FixedChoices fixed_choices(const schema::RunConfig& config) {
   if (config.loss_chunk_tokens > 0) fixed.loss_chunk_tokens = config.loss_chunk_tokens;
   if (config.base_residency != BaseResidency::kAuto) fixed.streamed = config.base_residency == BaseResidency::kStreamed;
   if (config.offload_embedding != AutoSwitch::kAuto) fixed.offload_embedding = config.offload_embedding == AutoSwitch::kTrue;
+  if (config.parallel_passes > 0) fixed.parallel_passes = config.parallel_passes;
   if (config.paged_budget_mib > 0) fixed.paged_budget_bytes = config.paged_budget_mib << 20;
   return fixed;
 }
@@ -114,6 +115,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.lora_dropout = lora.dropout > 0;
   input.optimizer = optimizer_config(config);
   input.pass_tokens = pass_tokens;
+  input.cores = at::get_num_threads();
   input.accumulation_steps = config.gradient_accumulation_steps;
   input.fixed = fixed_choices(config);
   input.choices = fastest_choices(input);

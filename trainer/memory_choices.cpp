@@ -31,7 +31,8 @@ bool MemoryChoices::operator==(const MemoryChoices& other) const {
   const auto same_level = [](const nn::RecomputePolicy& a, const nn::RecomputePolicy& b) { return a.level == b.level; };
   return std::equal(recompute.begin(), recompute.end(), other.recompute.begin(), other.recompute.end(), same_level) &&
          loss_chunk_tokens == other.loss_chunk_tokens && streamed == other.streamed &&
-         offload_embedding == other.offload_embedding && paged_budget_bytes == other.paged_budget_bytes;
+         offload_embedding == other.offload_embedding && paged_budget_bytes == other.paged_budget_bytes &&
+         parallel_passes == other.parallel_passes;
 }
 
 std::vector<nn::RecomputePolicy> every_layer(int64_t layers, Recompute level) {
@@ -53,6 +54,7 @@ std::string choices_text(const MemoryChoices& choices) {
   if (choices.streamed) text += "; base streamed layer by layer";
   if (choices.offload_embedding) text += "; embedding in host memory";
   if (choices.paged_budget_bytes > 0) text += fmt::format("; {} MiB of the optimizer's state resident", choices.paged_budget_bytes >> 20);
+  if (choices.parallel_passes > 1) text += fmt::format("; {} passes at a time", choices.parallel_passes);
   return text;
 }
 
@@ -63,6 +65,7 @@ std::string choices_json(const MemoryChoices& choices) {
   out["base_residency"] = schema::enum_name(choices.streamed ? BaseResidency::kStreamed : BaseResidency::kResident);
   out["offload_embedding"] = choices.offload_embedding;
   out["paged_budget_bytes"] = choices.paged_budget_bytes;
+  out["parallel_passes"] = choices.parallel_passes;
   return out.dump();
 }
 

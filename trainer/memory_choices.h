@@ -18,6 +18,7 @@ struct MemoryChoices {
   bool streamed = false;                       // the base comes layer by layer (base_residency)
   bool offload_embedding = false;              // the embedding stays in host memory, on a CPU in its file
   int64_t paged_budget_bytes = 0;              // resident at most of a paged optimizer's state; 0: all of it
+  int64_t parallel_passes = 1;                 // of a step at a time, each on one core (trainer/pass_team.h)
 
   bool operator==(const MemoryChoices& other) const;
 };
@@ -29,6 +30,7 @@ struct FixedChoices {
   std::optional<bool> streamed;
   std::optional<bool> offload_embedding;
   std::optional<int64_t> paged_budget_bytes;
+  std::optional<int64_t> parallel_passes;
 };
 
 // Every layer at one level.

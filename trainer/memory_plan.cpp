@@ -59,11 +59,11 @@ AttentionBytes attention_on_device(const PlanInput& in, int64_t tokens) {
 
 AttentionBytes attention_on_cpu(const PlanInput& in, int64_t tokens, int64_t longest) {
   const nn::ModelConfig& c = in.model;
-  const int64_t threads = at::get_num_threads(), groups = c.num_key_value_heads * std::max<int64_t>(1, tokens / std::max<int64_t>(1, longest));
+  const int64_t threads = in.choices.parallel_passes > 1 ? 1 : in.cores, groups = c.num_key_value_heads * std::max<int64_t>(1, tokens / std::max<int64_t>(1, longest));
   const nn::AttentionShape shape{c.num_attention_heads, c.num_key_value_heads, c.head_dim, 1.0f, 0};
   if (in.element_bytes == 2 && nn::attention_avx512_fits(shape)) {
     const int64_t forward = 2 * 4 * nn::packed_dwords(tokens, c.head_dim) * c.num_key_value_heads + threads * nn::forward_scratch_bytes(c.head_dim);
-    const bool by_key_head = c.num_attention_heads == c.num_key_value_heads || groups >= 4 * threads;
+    const bool by_key_head = c.num_attention_heads == c.num_key_value_heads || groups >= 4 * in.cores;
     const int64_t sums = by_key_head ? threads * longest * c.head_dim * 8 : 2 * 4 * tokens * c.q_width();
     return {forward, threads * nn::backward_scratch_bytes(longest, c.head_dim) + sums};
   }
@@ -83,8 +83,8 @@ int64_t attention_workspace(const PlanInput& in) {
 }
 
 // A device takes a batch at once, a CPU in parts of whole documents.
-int64_t pass_of_batch(const PlanInput& in, int64_t rows, int64_t row_tokens, int64_t longest) {
-  if (in.device == PlanDevice::kCpu) return largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple);
+int64_t pass_of_batch(const PlanInput& in, int64_t rows, int64_t row_tokens, int64_t longest, int64_t at_a_time) {
+  if (in.device == PlanDevice::kCpu) return largest_pass(rows * row_tokens, longest, kCpuPassTokens, kCpuPassMultiple, at_a_time);
   return round_up(rows * row_tokens, in.cuda_graphs ? kGraphPassMultiple : 1);
 }
 
@@ -118,6 +118,15 @@ StepShape step_shape(const PlanInput& in) {
     shape.head_panel_rows = nn::head_panel_rows(head);
   }
   return shape;
+}
+
+// Of all passes at a time. Evaluation has one, so where it takes more, only the first has that much.
+StepMemory all_steps(const PlanInput& in) {
+  StepMemory sum = planned_step(in);
+  if (in.choices.parallel_passes == 1) return sum;
+  const StepMemory another = step_memory(step_shape(in), in.choices.recompute);
+  for (int64_t p = 1; p < in.choices.parallel_passes; ++p) sum += another;
+  return sum;
 }
 
 struct BaseBytes {
@@ -200,7 +209,7 @@ class Planner {
     const int64_t parameters = adapter_parameters(in_), state = optimizer_state_bytes(in_);
     add("adapters", MemoryPart::kAdapters, parameters * in_.element_bytes);
     if (in_.purpose == PlanFor::kForward) return;
-    add("adapter gradients", MemoryPart::kGradients, parameters * 4);
+    add("adapter gradients", MemoryPart::kGradients, in_.choices.parallel_passes * parameters * 4);
     const bool paged = optim::optimizer_kind(in_.optimizer.optim).paged;
     const int64_t budget = in_.choices.paged_budget_bytes;
     add("optimizer state", MemoryPart::kOptimizer, paged && budget > 0 ? std::min(state, budget) : state);
@@ -208,15 +217,16 @@ class Planner {
   }
 
   void step() {
-    const StepMemory step = planned_step(in_);
+    const StepMemory step = all_steps(in_);
     if (in_.cache_tokens > 0) add("key and value cache", MemoryPart::kCache, 2 * c_.num_hidden_layers * in_.cache_tokens * c_.kv_width() * in_.element_bytes);
     add("saved activations", MemoryPart::kSavedActivations, step.saved_bytes + step.kept_outside_bytes);
     add_on_host("saved activations", MemoryPart::kSavedActivations, step.offloaded_bytes);
     add("layer workspace", MemoryPart::kWorkspace, step.workspace_bytes);
     add("logits chunk", MemoryPart::kLogits, step.loss_bytes);
-    add("attention workspace", MemoryPart::kWorkspace, attention_workspace(in_));
+    const int64_t passes = in_.choices.parallel_passes;
+    add("attention workspace", MemoryPart::kWorkspace, passes * attention_workspace(in_));
     const int64_t panel = largest_linear(in_) * in_.element_bytes;
-    add("dequantization panels", MemoryPart::kPanels, !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : panel);
+    add("dequantization panels", MemoryPart::kPanels, !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : passes * panel);
     add("allocator slack", MemoryPart::kWorkspace, step.slack_bytes + (on_device() ? kTorchSlackBytes : 0));
   }
 
@@ -293,14 +303,17 @@ void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longe
   input.rows = rows;
   input.row_tokens = row_tokens;
   input.longest_tokens = longest;
-  input.pass_tokens = pass_of_batch(input, rows, row_tokens, longest);
+  // Tokens that go through the MLP in chunks are summed in another order than those that do not: such passes come alone.
+  const bool enough = rows * input.accumulation_steps >= input.cores && input.mlp_chunk_tokens == 0;
+  input.step_passes = input.device == PlanDevice::kCpu && enough ? std::max<int64_t>(1, input.cores) : 1;
+  input.pass_tokens = pass_of_batch(input, rows, row_tokens, longest, input.step_passes);
 }
 
 void set_eval_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longest) {
   input.eval_rows = rows;
   input.eval_row_tokens = row_tokens;
   input.eval_longest_tokens = longest;
-  input.eval_tokens = pass_of_batch(input, rows, row_tokens, longest);
+  input.eval_tokens = pass_of_batch(input, rows, row_tokens, longest, /*at_a_time=*/1);
 }
 
 int64_t memory_limit_bytes() { return memory_limit().bytes; }
@@ -315,7 +328,7 @@ StepMemory planned_step(const PlanInput& input) {
 }
 
 int64_t step_bytes(const PlanInput& input) {
-  const StepMemory step = planned_step(input);
+  const StepMemory step = all_steps(input);
   return step.held_bytes() + step.kept_outside_bytes;
 }
 

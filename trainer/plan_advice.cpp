@@ -66,8 +66,8 @@ std::vector<Change> possible_changes(const PlanInput& in) {
   for (int64_t rows = in.rows / 2; rows >= 1 && in.device == PlanDevice::kCuda; rows /= 2) {
     const int64_t steps = in.accumulation_steps * in.rows / rows;
     add(true, fmt::format("per_device_train_batch_size: {} with gradient_accumulation_steps: {}", rows, steps), false, [rows, steps](PlanInput& p) {
-      set_batch(p, rows, p.row_tokens, p.longest_tokens);
       p.accumulation_steps = steps;
+      set_batch(p, rows, p.row_tokens, p.longest_tokens);
     });
   }
   // On a CPU a batch goes through in parts anyway. A loss is a sum over rows, but rows together may round otherwise.

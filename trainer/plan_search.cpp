@@ -30,6 +30,14 @@ std::vector<int64_t> chunks_of(const PlanInput& in) {
   return {kUsualChunk, kUsualChunk / 2, kUsualChunk / 4};
 }
 
+// One a core where a step has as many, or one after the other. Weights that come and go are in one pass at a time.
+std::vector<int64_t> parallel_passes(const PlanInput& in, bool streamed) {
+  if (streamed || in.device == PlanDevice::kCuda) return {1};
+  if (in.fixed.parallel_passes) return {*in.fixed.parallel_passes};
+  if (in.step_passes > 1) return {in.step_passes, 1};
+  return {1};
+}
+
 std::vector<int64_t> budgets_of(const PlanInput& in) {
   if (!optim::optimizer_kind(in.optimizer.optim).paged) return {0};
   if (in.fixed.paged_budget_bytes) return {*in.fixed.paged_budget_bytes};
@@ -84,7 +92,10 @@ class Search {
           candidate.choices.paged_budget_bytes = paged;
           candidate.choices.offload_embedding = offload;
           candidate.choices.loss_chunk_tokens = chunk;
-          mixes(candidate, levels);
+          for (const int64_t passes : parallel_passes(input_, streamed)) {
+            candidate.choices.parallel_passes = passes;
+            mixes(candidate, levels);
+          }
         }
       }
     }
@@ -124,12 +135,12 @@ class Search {
     consider(candidate);
   }
 
-  // step_bytes, which depends on the mix and the loss chunk alone: other choices meet the same mixes again.
+  // step_bytes, which depends on the mix, the loss chunk and the passes at a time alone: other choices meet the same mixes again.
   int64_t step_bytes_of(const PlanInput& candidate) {
     const auto& recompute = candidate.choices.recompute;
     const Recompute bottom = recompute.front().level, top = recompute.back().level;
     const auto below = std::count_if(recompute.begin(), recompute.end(), [&](const nn::RecomputePolicy& p) { return p.level == bottom; });
-    const auto [at, is_new] = known_.try_emplace({candidate.choices.loss_chunk_tokens, bottom, top, below}, 0);
+    const auto [at, is_new] = known_.try_emplace({candidate.choices.loss_chunk_tokens, candidate.choices.parallel_passes, bottom, top, below}, 0);
     if (is_new) at->second = step_bytes(candidate);
     return at->second;
   }
@@ -152,7 +163,7 @@ class Search {
   const HardwareSpeed& speed_;
   int64_t layers_;
   int64_t rest_bytes_ = 0;   // of the candidate, but for its step
-  std::map<std::tuple<int64_t, Recompute, Recompute, int64_t>, int64_t> known_;
+  std::map<std::tuple<int64_t, int64_t, Recompute, Recompute, int64_t>, int64_t> known_;
   PlannedRun best_;
   int64_t best_bytes_ = std::numeric_limits<int64_t>::max();
 };
@@ -170,6 +181,7 @@ MemoryChoices fastest_choices(const PlanInput& input) {
   choices.streamed = input.fixed.streamed.value_or(false);
   choices.offload_embedding = input.fixed.offload_embedding.value_or(false);
   choices.paged_budget_bytes = input.fixed.paged_budget_bytes.value_or(0);
+  choices.parallel_passes = parallel_passes(input, choices.streamed).front();
   return choices;
 }
 

@@ -18,6 +18,9 @@ constexpr double kShareOfPeak = 0.8;
 // Of a machine's memory and disk where nothing was measured: two channels of DDR5 and a solid-state disk.
 constexpr double kCpuMemory = 32 * kGb, kDisk = 2 * kGb;
 
+// Cores that share a pass wait for one another; those with one each do not (measured: docs/benchmarks.md).
+constexpr double kSharedPass = 1.08;
+
 int64_t micro_batch_tokens(const PlanInput& in) { return in.rows > 0 ? in.rows * in.row_tokens : in.pass_tokens; }
 
 // Operations of one token in one layer.
@@ -145,6 +148,7 @@ double micro_batch_seconds(const PlanInput& in, const HardwareSpeed& speed) {
   const auto tokens = static_cast<double>(micro_batch_tokens(in));
   const double passes = std::max(1.0, tokens / static_cast<double>(std::max<int64_t>(1, in.pass_tokens)));
   double sum = layers_seconds(in, speed, tokens, passes) + head_seconds(in, speed, tokens);
+  if (in.device == PlanDevice::kCpu && in.choices.parallel_passes == 1) sum *= kSharedPass;
   if (in.device == PlanDevice::kCuda && in.choices.offload_embedding) {
     sum += tokens * static_cast<double>(in.model.hidden_size * in.element_bytes) / speed.host_bytes_per_s;
   }

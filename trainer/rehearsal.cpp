@@ -20,12 +20,12 @@ bool rehearses(const schema::RunConfig& config, const RunMemory& memory, const n
 void rehearse(const schema::RunConfig& config, const RunInputs& inputs, const StepOptions& step, TrainingModel& training,
               RunMemory& memory, RunFolder& folder, const std::function<void(const std::string&)>& say) {
   const MemoryStage stage(&memory.account(), "making the worst step first");
-  const WorstShape train = worst_shape(inputs.train, config.per_device_train_batch_size, step.pass_tokens, step.pass_multiple);
+  const WorstShape train = worst_shape(inputs.train, config.per_device_train_batch_size, step.pass_tokens, step.pass_multiple, step.at_a_time);
   WorstShape evaluation;
   if (config.eval_strategy != EvalStrategy::kNo) {
     evaluation = worst_shape(inputs.validation, config.per_device_eval_batch_size, step.pass_tokens, step.pass_multiple);
   }
-  make_worst_step(training.model, training.pass, training.optimizer, step.pass, train, evaluation);
+  make_worst_step(training.model, training.passes, training.optimizer, step.pass, train, evaluation);
   training.report_memory();
   memory.look();
   constexpr double kMib = 1024.0 * 1024.0;

@@ -14,6 +14,7 @@ StepOptions step_options(const schema::RunConfig& config, const PlanInput& plan,
   step.seed = static_cast<uint64_t>(config.seed);
   step.pass.loss_chunk_tokens = plan.choices.loss_chunk_tokens;
   step.pass.recompute = plan.choices.recompute;
+  step.at_a_time = plan.step_passes;
   if (optim::PagedArena* paging = on.paging()) {
     step.pass.backward_reaches = [paging](int64_t layer) { paging->prefetch_ahead(layer); };
   }

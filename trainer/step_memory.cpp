@@ -291,6 +291,16 @@ class StepModel {
 
 }  // namespace
 
+StepMemory& StepMemory::operator+=(const StepMemory& other) {
+  saved_bytes += other.saved_bytes;
+  workspace_bytes += other.workspace_bytes;
+  loss_bytes += other.loss_bytes;
+  slack_bytes += other.slack_bytes;
+  kept_outside_bytes += other.kept_outside_bytes;
+  offloaded_bytes += other.offloaded_bytes;
+  return *this;
+}
+
 StepMemory scoring_memory(const StepShape& shape) { return StepModel(shape).score(); }
 
 StepMemory both(const StepMemory& a, const StepMemory& b) {

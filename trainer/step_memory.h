@@ -38,6 +38,8 @@ struct StepMemory {
   int64_t kept_outside_bytes = 0;  // kept for backward in LibTorch's memory: attention's outputs on a device
   int64_t offloaded_bytes = 0;     // kept for backward in pinned host memory (nn/activation_offload.h)
 
+  StepMemory& operator+=(const StepMemory& other);
+
   int64_t scratch_bytes() const { return workspace_bytes + loss_bytes; }
   int64_t held_bytes() const { return saved_bytes + workspace_bytes + loss_bytes + slack_bytes; }
 };

@@ -26,6 +26,9 @@ inline constexpr int64_t kCpuPassMultiple = 64;
 // number. Half of it is what an average pass computes in vain, 128 of some thousand tokens.
 inline constexpr int64_t kGraphPassMultiple = 256;
 
+// A core does not get a pass of its own for fewer tokens on average: filling up would cost more than waiting for one another.
+inline constexpr int64_t kLeastPassTokens = 256;
+
 // How a batch is cut into passes.
 struct PassSize {
   int64_t tokens = kCpuPassTokens;      // at most, but for a document that is longer
@@ -44,12 +47,13 @@ struct PassBatch {
   nn::TokenBatch view() const { return {ids, labels, positions, document_starts}; }
 };
 
-// Whole documents, shared out so that a pass has at most `pass_tokens` tokens or one longer document. The passes depend on the
-// lengths and their order alone; sums over them are the batch's. REQUIRES pass_tokens, multiple >= 1.
-std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple);
+// Whole documents, shared out so that a pass has at most `pass_tokens` tokens or one longer document. `at_a_time` passes are
+// computed side by side: their number is a multiple of it, where there are as many documents and tokens enough, and they have about
+// as many tokens each. They depend on the lengths and their order alone; sums over them are the batch's. REQUIRES pass_tokens, multiple, at_a_time >= 1.
+std::vector<PassBatch> passes_of(const data::Batch& batch, int64_t pass_tokens, int64_t multiple, int64_t at_a_time = 1);
 
 // The most tokens that a pass can have, filling up included, where a batch has at most `batch_tokens` and a document at most
-// `longest`. Some batch with these bounds has such a pass.
-int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens, int64_t multiple);
+// `longest`. With one at a time, some batch with these bounds has such a pass.
+int64_t largest_pass(int64_t batch_tokens, int64_t longest, int64_t pass_tokens, int64_t multiple, int64_t at_a_time = 1);
 
 }  // namespace nibble::trainer

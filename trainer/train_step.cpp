@@ -20,28 +20,32 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
   const auto start = std::chrono::steady_clock::now();
   const data::Cursor position = parts.batches.cursor();
   nn::zero_gradients(parts.model);
-  parts.pass.collect();  // what an interrupted step left
+  parts.passes.collect();  // what an interrupted step left
   StepReport report;
   const int64_t micro_batches = std::min(options.gradient_accumulation_steps, parts.batches.batches_left_in_epoch());
-  nn::PassOptions pass = options.pass;
+  std::vector<TeamPass> passes;
   for (int64_t m = 0; m < micro_batches; ++m) {
+    const data::Batch batch = parts.batches.next();
+    // Dropout masks are drawn for every pass of its own: 2^16 of them in a micro-batch are more than can be.
+    uint64_t stream = static_cast<uint64_t>(state.micro_step + m) << 16;
+    for (PassBatch& part : passes_of(batch, options.pass_tokens, options.pass_multiple, options.at_a_time)) {
+      passes.push_back({std::move(part), {true, options.seed, stream++}});
+    }
+    report.tokens += batch.tokens();
+  }
+  for (std::span<const TeamPass> left = passes; !left.empty();) {
     if (parts.stop.requested()) {
       parts.batches.seek(position);
       return std::nullopt;
     }
-    const data::Batch batch = parts.batches.next();
-    // Dropout masks are drawn for every pass of its own: 2^16 of them in a micro-batch are more than can be.
-    uint64_t stream = static_cast<uint64_t>(state.micro_step + m) << 16;
-    for (const PassBatch& part : passes_of(batch, options.pass_tokens, options.pass_multiple)) {
-      pass.dropout = {true, options.seed, stream++};
-      report.trained_tokens += parts.pass.forward_backward(part.view(), pass).tokens;
-    }
-    report.tokens += batch.tokens();
+    const size_t count = std::min(left.size(), static_cast<size_t>(parts.passes.members()));
+    report.trained_tokens += parts.passes.forward_backward(left.first(count), options.pass).tokens;
+    left = left.subspan(count);
   }
   report.micro_batches = micro_batches;
   // On a device all of this is queued; what follows waits for it.
   parts.optimizer.step(learning_rate, report.trained_tokens, options.max_grad_norm);
-  report.nll = parts.pass.collect().nll;
+  report.nll = parts.passes.collect().nll;
   const optim::StepOutcome outcome = parts.optimizer.outcome();
   report.grad_norm = outcome.grad_norm;
   if (!std::isfinite(report.loss()) || !outcome.finite()) {

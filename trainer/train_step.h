@@ -9,6 +9,7 @@
 #include "data/sampler.h"
 #include "nn/model.h"
 #include "optim/optimizer.h"
+#include "trainer/pass_team.h"
 #include "trainer/run_state.h"
 #include "trainer/stop_request.h"
 #include "trainer/token_batch.h"
@@ -29,7 +30,7 @@ struct StepReport {
 struct StepOptions {
   int64_t gradient_accumulation_steps = 1;
   double max_grad_norm = 0.0;   // 0: no clipping
-  int64_t pass_tokens = kCpuPassTokens, pass_multiple = kCpuPassMultiple;  // see passes_of
+  int64_t pass_tokens = kCpuPassTokens, pass_multiple = kCpuPassMultiple, at_a_time = 1;  // see passes_of
   uint64_t seed = 0;
   nn::PassOptions pass;
 };
@@ -37,7 +38,7 @@ struct StepOptions {
 // What a step works on; all of it outlives the trainer's loop.
 struct StepParts {
   nn::Model& model;
-  nn::Pass& pass;
+  PassTeam& passes;
   optim::Optimizer& optimizer;
   data::BatchStream& batches;
   const StopRequest& stop;

@@ -65,12 +65,15 @@ TrainingModel::TrainingModel(const RunInputs& inputs, const schema::RunConfig& c
       adapter(attach(model, config, resumed, place.account)),
       optimizer(make_optimizer(model, config, inputs.plan.choices, place, folder)),
       pass(model, config.max_length, place),
+      passes(model, pass, inputs.plan.choices.parallel_passes),
       state_share_(place.account, MemoryPart::kOptimizer, place.side()) {
   const MemoryStage stage(place.account, "reading the optimizer's state");
   if (resumed) io::load_optimizer(optimizer, resumed->checkpoint / io::kOptimizerFile);
   const StepMemory step = planned_step(inputs.plan);
-  pass.reserve(step.saved_bytes, step.scratch_bytes());
-  pass.set_mlp_chunk_tokens(config.mlp_chunk_tokens);
+  passes.each([&](nn::Pass& member) {
+    member.reserve(step.saved_bytes, step.scratch_bytes());
+    member.set_mlp_chunk_tokens(config.mlp_chunk_tokens);
+  });
   start_graphs(config, inputs.plan.choices.streamed, pass, say);
   report_memory();
 }

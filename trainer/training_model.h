@@ -8,6 +8,7 @@
 #include "nn/model.h"
 #include "optim/optimizer.h"
 #include "optim/paged_arena.h"
+#include "trainer/pass_team.h"
 #include "trainer/resume.h"
 #include "trainer/run_inputs.h"
 #include "trainer/stop_request.h"
@@ -36,6 +37,7 @@ struct TrainingModel {
   io::AdapterConfig adapter;  // as it will be saved
   optim::Optimizer optimizer;
   nn::Pass pass;
+  PassTeam passes;  // with `pass`
 
  private:
   MemoryShare state_share_;  // of the optimizer's state, where it is not LibTorch's

@@ -22,7 +22,8 @@ int64_t trained_tokens(std::span<const int32_t> labels) {
 
 }  // namespace
 
-WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple) {
+WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple,
+                      int64_t at_a_time) {
   WorstShape shape;
   std::vector<int64_t> tokens, documents, labelled;
   int64_t shortest = 0;
@@ -40,7 +41,7 @@ WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_
     labelled.push_back(row_labelled);
   }
   if (tokens.empty()) return shape;
-  shape.tokens = largest_pass(sum_of_largest(tokens, rows_per_batch), shape.longest, pass_tokens, pass_multiple);
+  shape.tokens = largest_pass(sum_of_largest(tokens, rows_per_batch), shape.longest, pass_tokens, pass_multiple, at_a_time);
   // Filling up adds a document of nothing.
   const int64_t fit = std::max<int64_t>(1, pass_tokens / shortest);
   shape.documents = std::min(sum_of_largest(documents, rows_per_batch), fit) + (pass_multiple > 1 ? 1 : 0);
@@ -72,20 +73,20 @@ PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size) {
   return pass;
 }
 
-void make_worst_step(nn::Model& model, nn::Pass& pass, optim::Optimizer& optimizer, const nn::PassOptions& options,
+void make_worst_step(nn::Model& model, PassTeam& passes, optim::Optimizer& optimizer, const nn::PassOptions& options,
                      const WorstShape& train, const WorstShape& evaluation) {
   nn::zero_gradients(model);
-  pass.collect();
-  nn::PassOptions training = options;
-  training.dropout = {/*training=*/true, /*seed=*/0, /*micro_step=*/0};  // which mask does not matter
-  pass.forward_backward(worst_pass(train, model.config.vocab_size).view(), training);
+  passes.collect();
+  const nn::DropoutContext any_mask{/*training=*/true, /*seed=*/0, /*micro_step=*/0};
+  const std::vector<TeamPass> worst(static_cast<size_t>(passes.members()), {worst_pass(train, model.config.vocab_size), any_mask});
+  passes.forward_backward(worst, options);
   optimizer.rehearse();
   if (evaluation.tokens > 0) {
     nn::PassOptions scoring;
     scoring.loss_chunk_tokens = options.loss_chunk_tokens;
-    pass.forward_loss(worst_pass(evaluation, model.config.vocab_size).view(), scoring);
+    passes.first().forward_loss(worst_pass(evaluation, model.config.vocab_size).view(), scoring);
   }
-  pass.collect();  // on a device, this waits for all of it
+  passes.collect();  // on a device, this waits for all of it
   nn::zero_gradients(model);
 }
 

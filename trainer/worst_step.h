@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "nn/model.h"
 #include "optim/optimizer.h"
+#include "trainer/pass_team.h"
 #include "trainer/token_batch.h"
 
 namespace nibble::trainer {
@@ -27,15 +28,16 @@ struct WorstShape {
 
 // Of passes of at most `pass_tokens` or one longer document, filled up to a multiple of `pass_multiple`, made of batches of
 // `rows_per_batch` rows: see passes_of. All zero without rows.
-WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple);
+WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple,
+                      int64_t at_a_time = 1);
 
 // A pass of that shape, all bounds reached at once as far as they allow each other: its tokens are spread over the vocabulary.
 // REQUIRES shape.tokens >= 1
 PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size);
 
-// Runs forward and backward over `train`, the optimizer, and the evaluation of `evaluation` (no tokens: none), and leaves
+// Runs forward and backward over `train` in every member of the team, the optimizer, and the evaluation of `evaluation` (no tokens: none), and leaves
 // gradients at zero and everything else as it was. THROWS what a step throws for want of memory.
-void make_worst_step(nn::Model& model, nn::Pass& pass, optim::Optimizer& optimizer, const nn::PassOptions& options,
+void make_worst_step(nn::Model& model, PassTeam& passes, optim::Optimizer& optimizer, const nn::PassOptions& options,
                      const WorstShape& train, const WorstShape& evaluation);
 
 }  // namespace nibble::trainer

@@ -114,6 +114,33 @@ TEST(SetBatch, ADeviceTakesABatchAtOnceAndACpuInParts) {
   EXPECT_EQ(input.pass_tokens, 2048);
 }
 
+TEST(SetBatch, GivesEachCoreItsPassWhereAStepHasAsManyRows) {
+  PlanInput input = some_input();
+  input.cores = 4;
+  input.accumulation_steps = 1;
+  set_batch(input, 2, 100, 100);
+  EXPECT_EQ(input.step_passes, 1);
+  EXPECT_EQ(input.pass_tokens, 256);
+  input.accumulation_steps = 2;
+  set_batch(input, 2, 700, 500);
+  EXPECT_EQ(input.step_passes, 4);
+  EXPECT_EQ(input.pass_tokens, 512);
+  input.mlp_chunk_tokens = 64;  // such passes come alone
+  set_batch(input, 2, 100, 100);
+  EXPECT_EQ(input.step_passes, 1);
+}
+
+TEST(Plan, CountsAWorkspaceForEachPassAtATime) {
+  PlanInput input = some_input();
+  const MemoryPlan one = plan_memory(input);
+  input.choices.parallel_passes = 3;
+  const MemoryPlan three = plan_memory(input);
+  for (const char* name : {"adapter gradients", "saved activations", "layer workspace", "logits chunk", "dequantization panels"}) {
+    EXPECT_EQ(bytes_of(three, name, "cpu"), 3 * bytes_of(one, name, "cpu")) << name;
+  }
+  for (const char* name : {"base weights", "adapters", "optimizer state"}) EXPECT_EQ(bytes_of(three, name, "cpu"), bytes_of(one, name, "cpu")) << name;
+}
+
 TEST(MemoryLimit, IsTheLowestOfTheProcess) {
   EXPECT_EQ(memory_limit_bytes(), memory_limit().bytes);
   EXPECT_GT(memory_limit_bytes(), int64_t{64} << 20);
@@ -122,7 +149,7 @@ TEST(MemoryLimit, IsTheLowestOfTheProcess) {
 TEST(FromConfig, LeavesToThePlannerWhatTheConfigurationDoesNotSay) {
   schema::RunConfig config;
   FixedChoices fixed = fixed_choices(config);
-  EXPECT_FALSE(fixed.recompute || fixed.loss_chunk_tokens || fixed.streamed || fixed.offload_embedding || fixed.paged_budget_bytes);
+  EXPECT_FALSE(fixed.recompute || fixed.loss_chunk_tokens || fixed.streamed || fixed.offload_embedding || fixed.paged_budget_bytes || fixed.parallel_passes);
   config.recompute = Recompute::kMlp;
   config.loss_chunk_tokens = 64;
   config.base_residency = BaseResidency::kStreamed;

@@ -53,6 +53,32 @@ TEST(SearchPlan, RebuildsAtTheBottomOfTheStack) {
   EXPECT_GT(recompute.front().level, recompute.back().level);
 }
 
+TEST(SearchPlan, GivesEachCoreItsPassWhereMemoryAllows) {
+  schema::RunConfig config;
+  config.per_device_train_batch_size = 4;
+  PlanInput input = plan_input(config, io::read_hf_config(test::golden_path("shapes/llama-7b/config.json")), 0);
+  input.cores = 4;
+  set_batch(input, 4, 512, 512);
+  const PlannedRun plenty = search_plan(input, 200 * kGib, tabled_cpu());
+  EXPECT_EQ(plenty.input.choices.parallel_passes, 4);
+  EXPECT_EQ(plenty.input.choices, fastest_choices(plenty.input));
+  // Sharing a pass costs less than rebuilding activations.
+  PlanInput shared = plenty.input;
+  shared.choices.parallel_passes = 1;
+  const PlannedRun less = search_plan(input, plan_memory(shared).total_bytes(), tabled_cpu());
+  EXPECT_EQ(less.input.choices.parallel_passes, 1);
+  EXPECT_EQ(recompute_text(less.input.choices.recompute), "none");
+  EXPECT_GT(less.seconds, plenty.seconds);
+
+  input.fixed.streamed = true;  // weights that come and go are in one pass at a time
+  EXPECT_EQ(search_plan(input, 200 * kGib, tabled_cpu()).input.choices.parallel_passes, 1);
+  input.fixed.streamed = false;
+  input.fixed.parallel_passes = 2;
+  EXPECT_EQ(search_plan(input, 200 * kGib, tabled_cpu()).input.choices.parallel_passes, 2);
+  input.device = PlanDevice::kCuda;
+  EXPECT_EQ(search_plan(input, 200 * kGib, a_gpu()).input.choices.parallel_passes, 1);
+}
+
 TEST(SearchPlan, RespectsWhatIsFixed) {
   PlanInput input = gpu_input("llama-7b");
   input.fixed.recompute = Recompute::kMlp;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/support/tiny_model.h"
 
 namespace nibble::trainer {
@@ -110,6 +112,36 @@ TEST(PassesOf, SumToTheLossAndGradientsOfTheWhole) {
   });
   EXPECT_EQ(i, gradients.size());
   EXPECT_GT(i, 0u);
+}
+
+TEST(PassesOf, AreEvenWhereSeveralAreComputedAtATime) {
+  const data::Batch batch = batch_of({400, 400, 200, 400, 400, 200});
+  EXPECT_EQ(sizes(passes_of(batch, 2048, 1, 2)), (std::vector<size_t>{1000, 1000}));
+  EXPECT_EQ(sizes(passes_of(batch, 2048, 1, 4)), (std::vector<size_t>{600, 600, 400, 400}));
+  EXPECT_EQ(sizes(passes_of(batch, 2048, 1, 7)).size(), 6u);  // no more than documents
+  EXPECT_EQ(sizes(passes_of(batch, 2048, 1, 8)), (std::vector<size_t>{2000}));  // too few tokens for each
+  EXPECT_EQ(sizes(passes_of(batch, 800, 1, 2)), (std::vector<size_t>{600, 600, 400, 400}));  // 3 would do
+  EXPECT_EQ(sizes(passes_of(batch_of({500, 500, 400, 300, 300}), 1000, 1, 2)), (std::vector<size_t>{1000, 1000}));  // as even as the size allows
+  EXPECT_EQ(sizes(passes_of(batch_of({600}), 512, 64, 2)), (std::vector<size_t>{640}));
+}
+
+TEST(LargestPass, HoldsWhereSeveralAreComputedAtATime) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    std::vector<int32_t> lengths;
+    const auto draw = [&](int64_t n) { return static_cast<int32_t>(random_uniform({seed, RngPurpose::kTest, lengths.size()}, 0) * static_cast<double>(n)); };
+    const int32_t documents = 1 + draw(12);
+    for (int32_t d = 0; d < documents; ++d) lengths.push_back(1 + draw(600));
+    const data::Batch batch = batch_of(lengths);
+    const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+    for (const int64_t at_a_time : {1, 2, 3, 5}) {
+      for (const PassBatch& pass : passes_of(batch, 512, 64, at_a_time)) {
+        EXPECT_LE(std::ssize(pass.ids), largest_pass(batch.tokens(), longest, 512, 64, at_a_time)) << seed << ", " << at_a_time;
+      }
+    }
+  }
+  EXPECT_EQ(largest_pass(1024, 512, 512, 64, 2), 512);
+  EXPECT_EQ(largest_pass(600, 150, 512, 1, 2), 511);
+  EXPECT_EQ(largest_pass(1200, 150, 2048, 1, 2), 675);
 }
 
 TEST(LargestPass, IsReachedAndNotExceeded) {

@@ -28,6 +28,7 @@ struct Bench {
   nn::Model model = test::tiny_model({});
   data::Dataset dataset = documents(96);
   nn::Pass pass{model, 64};
+  PassTeam team{model, pass};
   optim::Optimizer optimizer{{}, params()};
   StopRequest stop;
   data::BatchStream batches;
@@ -42,7 +43,7 @@ struct Bench {
     });
     return all;
   }
-  StepParts parts() { return {model, pass, optimizer, batches, stop}; }
+  StepParts parts() { return {model, team, optimizer, batches, stop}; }
 };
 
 TEST(StepsPerEpoch, RoundsUp) {

@@ -110,6 +110,7 @@ struct Bench {
   nn::Model model = test::tiny_model({});
   data::Dataset rows = random_rows(3, 12, true);
   nn::Pass pass{model, 64, {at::kCPU, {}, &account}};
+  PassTeam passes{model, pass};
   optim::Optimizer optimizer{{}, with_dropout(model)};
   StopRequest stop;
   data::BatchStream batches{rows, 2, 1, true};
@@ -126,13 +127,13 @@ struct Bench {
   }
   void rehearse() {
     const WorstShape shape = worst_shape(rows, 2, options.pass_tokens, options.pass_multiple);
-    make_worst_step(model, pass, optimizer, options.pass, shape, shape);
+    make_worst_step(model, passes, optimizer, options.pass, shape, shape);
   }
   double train(int64_t step) {
     RunState state;
     state.global_step = step;
     state.micro_step = 2 * step;
-    return train_step({model, pass, optimizer, batches, stop}, options, state, 1e-2)->nll;
+    return train_step({model, passes, optimizer, batches, stop}, options, state, 1e-2)->nll;
   }
 };
 
