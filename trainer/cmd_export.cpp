@@ -71,13 +71,16 @@ void export_merged(const io::WeightSource& source, const Artifact& artifact, con
 }
 
 // The trained model against the exported folder, as a consumer would load it.
-Fidelity verify(const Artifact& artifact, const Options& options) {
-  OpenedModel trained = open_artifact(artifact);
+Fidelity verify(const Artifact& artifact, const Options& options, RunMemory& memory) {
+  nn::Place place;
+  place.account = &memory.account();
+  const MemoryStage stage(place.account, "comparing the exported model with the trained one");
+  OpenedModel trained = open_artifact(artifact, place);
   Artifact merged;
   merged.config = artifact.config;
   merged.config.model_name_or_path = options.out;
   merged.config.load_in_4bit = false;
-  OpenedModel exported = open_artifact(merged);
+  OpenedModel exported = open_artifact(merged, place);
   const std::string text = options.text.empty() ? kVerifyText : read_text(options.text);
   std::vector<int32_t> ids = trained.tokenizer.encode(text, /*add_special_tokens=*/false);
   constexpr size_t kWindow = 256, kWindows = 16;
@@ -89,7 +92,8 @@ Fidelity verify(const Artifact& artifact, const Options& options) {
   return compare_models(trained.model, exported.model, windows);
 }
 
-int run(const Options& options, const CommonOptions& common) {
+int run(const Options& options, const CommonOptions& common, RunMemory& memory) {
+  const MemoryStage stage(&memory.account(), "exporting");
   const auto start = std::chrono::steady_clock::now();
   const Artifact artifact = resolve_artifact(options.src, common.set);
   if (!artifact.adapter) throw ConfigError("has no adapter to export; name a run, a checkpoint or an adapter folder", {options.src});
@@ -104,7 +108,7 @@ int run(const Options& options, const CommonOptions& common) {
   std::optional<Fidelity> fidelity;
   if (options.verify) {
     if (!merged) throw ConfigError("--verify compares a merged model with the trained one; add --format merged (an adapter is checked anyway)");
-    fidelity = verify(artifact, options);
+    fidelity = verify(artifact, options, memory);
   }
   const int64_t bytes = folder_bytes(options.out);
   if (common.json) {
@@ -138,7 +142,7 @@ Command make_export_command() {
             app.add_option("--max-shard-gib", o->max_shard_gib, "Largest weight file")->check(CLI::Range(1e-6, 1e6))->capture_default_str();
             app.add_flag("--verify", o->verify, "Load the merged folder and print how far it is from the trained model");
             app.add_option("--text", o->text, "Text for --verify; else a built-in one");
-            return [o, &common] { return run(*o, common); };
+            return [o, &common] { return with_run_memory([&](RunMemory& memory) { return run(*o, common, memory); }); };
           }};
 }
 

@@ -109,6 +109,7 @@ StepShape step_shape(const PlanInput& in) {
   for (nn::Projection p : in.lora_targets) shape.targets[static_cast<size_t>(p)] = true;
   shape.dropout = in.lora_dropout;
   shape.mlp_chunk_tokens = in.mlp_chunk_tokens;
+  shape.attention_on_host = in.attention_on_host;
   shape.graphs = in.cuda_graphs && in.device == PlanDevice::kCuda;
   if (in.head_in_4bit) {
     quant::QuantizedWeight head;

@@ -46,6 +46,7 @@ struct PlanInput {
                                      // 0: as usual
   int64_t mlp_chunk_tokens = 0;      // 0: all
   int64_t looked_up_bytes = -1;      // of an embedding that stays in its file, what a run touches; -1: all of it
+  bool attention_on_host = false;    // StepShape's
   bool cuda_graphs = false;          // on a device, pieces of layers are recorded (trainer/graph_use.h)
   FixedChoices fixed;
   MemoryChoices choices;

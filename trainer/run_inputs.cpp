@@ -66,6 +66,7 @@ void expect_files(const char* key, const std::vector<std::string>& files) {
 void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place) {
   PlanInput input = plan_input(config, inputs.source->config(), 0);
   input.device = place.queue ? PlanDevice::kCuda : PlanDevice::kCpu;
+  input.attention_on_host = place.device.is_cpu();
   if (const auto stored = stored_quant(*inputs.source); stored && config.load_in_4bit) input.quant = *stored;
   const Lengths longest = longest_of(inputs.train);
   set_batch(input, std::min(config.per_device_train_batch_size, inputs.train.rows()), longest.row, longest.document);

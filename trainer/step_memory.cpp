@@ -63,7 +63,7 @@ class StepModel {
       below.push_back(saved_.mark());
       forward({policy.keeps_elementwise() ? saved_ : scratch_, policy.keeps_attention() ? saved_ : scratch_,
                policy.keeps_mlp() ? saved_ : scratch_, saved_});
-      if (on_device() && policy.keeps_attention()) memory.kept_outside_bytes += (s_.graphs ? 0 : attended_bytes()) + lse_bytes();
+      if (attends_on_device() && policy.keeps_attention()) memory.kept_outside_bytes += (s_.graphs ? 0 : attended_bytes()) + lse_bytes();
     }
     for (int64_t i = 0; i < std::min(offloaded, kOffloadBuffers); ++i) saved_.take(hidden());
     memory.offloaded_bytes = std::max<int64_t>(0, offloaded - kOffloadBuffers) * hidden();
@@ -99,6 +99,7 @@ class StepModel {
   }
 
   bool on_device() const { return s_.device == PlanDevice::kCuda; }
+  bool attends_on_device() const { return on_device() && !s_.attention_on_host; }
   int64_t width(int64_t columns) const { return s_.tokens * columns * s_.element_bytes; }
   int64_t hidden() const { return width(c_.hidden_size); }
   int64_t attended_bytes() const { return width(c_.q_width()); }
@@ -166,9 +167,8 @@ class StepModel {
     heads(Projection::kQ, c_.num_attention_heads, true, arena);
     heads(Projection::kK, c_.num_key_value_heads, true, arena);
     heads(Projection::kV, c_.num_key_value_heads, false, arena);
-    if (!on_device() || s_.graphs) arena.take(attended_bytes());
-    if (on_device()) return;
-    arena.take(lse_bytes());
+    if (!attends_on_device() || s_.graphs) arena.take(attended_bytes());
+    if (!attends_on_device()) arena.take(lse_bytes());
   }
 
   void mid(nn::BlockStack& arena, nn::BlockStack& norm_arena) {

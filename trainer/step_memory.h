@@ -26,6 +26,7 @@ struct StepShape {
   std::array<bool, nn::kProjections> targets{};
   bool dropout = false;
   int64_t mlp_chunk_tokens = 0;                        // that go through the MLP at a time; 0: all
+  bool attention_on_host = false;                      // of a device whose tensors LibTorch has on the CPU (tests/emulator): as on a CPU
   bool graphs = false;                                 // on a device: attention's output lies in the arena
   int64_t head_panel_rows = 0;                         // of a 4-bit head: rows decoded at a time; 0: the head is dense
 };
