@@ -2,7 +2,7 @@
 """What a streamed base costs: the same run with the base resident and streamed from its packed cache, taking turns.
 
     bench/streamed_slowdown.py [--model FOLDER] [--shape tinyllama-1.1b] [--layers N] [--nibble build/release/bin/nibble]
-        [--work runs/streamed] [--rounds 3] [--steps 3] [--tokens 512] [--limit-mib N] [--json OUT.json]
+        [--work runs/streamed] [--rounds 3] [--steps 3] [--tokens 512] [--limit-mib N] [--set KEY=VALUE ...] [--json OUT.json]
 
 Without --model it makes a random one of the shape (bench/make_random_model.py). Both runs train the same rows from the same
 adapter. The losses must be the same to the last digit, or it exits with 1. Medians over the rounds:
@@ -55,7 +55,8 @@ def train(args, config, folder, limit_mib=0):
         if limit_mib:
             resource.setrlimit(resource.RLIMIT_DATA, (limit_mib << 20, limit_mib << 20))
 
-    done = subprocess.run([args.nibble, "train", config, "--json"], capture_output=True, text=True, preexec_fn=limit)
+    words = [word for pair in args.set for word in ("--set", pair)]
+    done = subprocess.run([args.nibble, "train", config, "--json", *words], capture_output=True, text=True, preexec_fn=limit)
     if done.returncode != 0:
         return None, done.stderr.strip().splitlines()[-1]
     losses = [json.loads(line)["loss"] for line in open(folder / "metrics.jsonl")]
@@ -73,6 +74,7 @@ def main():
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--limit-mib", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of both runs' configurations")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     args.nibble, args.work = args.nibble.resolve(), args.work.resolve()
@@ -104,7 +106,7 @@ def main():
         sys.exit(f"the losses differ:\n  resident {losses['resident']}\n  streamed {losses['streamed']}")
 
     report = {"model": model.name, "tokens": args.tokens, "steps": args.steps, "rounds": args.rounds, "losses": losses["streamed"],
-              "limit_mib": args.limit_mib, "cache_bytes": sum(f.stat().st_size for f in (args.work / "cache").glob("*.safetensors"))}
+              "limit_mib": args.limit_mib, "set": args.set, "cache_bytes": sum(f.stat().st_size for f in (args.work / "cache").glob("*.safetensors"))}
     print(f"{model.name}, {args.tokens} tokens a step, {args.rounds} rounds; losses are equal to the last digit")
     print(f"{'':20}{'resident':>12}{'streamed':>12}{'ratio':>8}")
     for key, text, form in FIGURES:
