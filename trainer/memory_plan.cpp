@@ -26,6 +26,8 @@ constexpr int64_t kProcessBytes = 117 * kMib;
 // shapes, thread stacks; and for each layer what malloc cannot use between its tensors (docs/memory.md; bench/plan_accuracy.py
 // --smaps).
 constexpr int64_t kComputeBytes = 26 * kMib;
+// Of each pass beside the first: what malloc keeps for its thread, kernels for one thread (measured: ci_batch_2x512 there).
+constexpr int64_t kParallelPassBytes = 10 * kMib;
 constexpr int64_t kComputeLayerBytes = 460 << 10;
 // With LibTorch's CUDA library opened beside (measured by DESIGN.md, section 2).
 constexpr int64_t kCudaProcessBytes = 340 * kMib;
@@ -241,7 +243,8 @@ class Planner {
     }
     // Nine tensors a layer at least; biases and norms of heads are small beside them.
     add("model file pages", MemoryPart::kLibraries, 9 * c_.num_hidden_layers * kEdgeBytes);
-    add("library workspace", MemoryPart::kLibraries, kComputeBytes + kComputeLayerBytes * c_.num_hidden_layers);
+    add("library workspace", MemoryPart::kLibraries, kComputeBytes + kComputeLayerBytes * c_.num_hidden_layers +
+        kParallelPassBytes * (in_.choices.parallel_passes - 1));
     add("libraries", MemoryPart::kLibraries, process);
   }
 
@@ -304,8 +307,10 @@ void set_batch(PlanInput& input, int64_t rows, int64_t row_tokens, int64_t longe
   input.rows = rows;
   input.row_tokens = row_tokens;
   input.longest_tokens = longest;
-  // Tokens that go through the MLP in chunks are summed in another order than those that do not: such passes come alone.
-  const bool enough = rows * input.accumulation_steps >= input.cores && input.mlp_chunk_tokens == 0;
+  // A micro-batch is shared out, or each core has one of its own. Tokens that go through the MLP in chunks are summed in another order
+  // than those that do not: such passes come alone.
+  const bool shared_out = rows >= input.cores && rows * row_tokens >= input.cores * kLeastPassTokens;
+  const bool enough = (shared_out || input.accumulation_steps >= input.cores) && input.mlp_chunk_tokens == 0;
   input.step_passes = input.device == PlanDevice::kCpu && enough ? std::max<int64_t>(1, input.cores) : 1;
   input.pass_tokens = pass_of_batch(input, rows, row_tokens, longest, input.step_passes);
 }

@@ -41,7 +41,7 @@ struct PlanInput {
   int64_t cache_tokens = 0;          // whose keys and values are kept, when text is generated
   int64_t accumulation_steps = 1;    // micro-batches of an optimizer step
   int64_t cores = 1;                 // of a CPU, that compute
-  int64_t step_passes = 1;           // that a step is cut into at least, so that each core can have its own: cores, or 1 where there are too few
+  int64_t step_passes = 1;           // that a step has at least, so that each core can have its own: cores, or 1 where there are too few
   int64_t process_bytes = 0;         // of the process before the model is loaded: program, libraries, tokenizer, data;
                                      // 0: as usual
   int64_t mlp_chunk_tokens = 0;      // 0: all

@@ -121,10 +121,15 @@ TEST(SetBatch, GivesEachCoreItsPassWhereAStepHasAsManyRows) {
   set_batch(input, 2, 100, 100);
   EXPECT_EQ(input.step_passes, 1);
   EXPECT_EQ(input.pass_tokens, 256);
-  input.accumulation_steps = 2;
-  set_batch(input, 2, 700, 500);
+  set_batch(input, 4, 100, 100);
+  EXPECT_EQ(input.step_passes, 1);  // of too few tokens to be shared out
+  set_batch(input, 4, 300, 300);
   EXPECT_EQ(input.step_passes, 4);
   EXPECT_EQ(input.pass_tokens, 512);
+  input.accumulation_steps = 4;
+  set_batch(input, 2, 100, 100);  // one each
+  EXPECT_EQ(input.step_passes, 4);
+  EXPECT_EQ(input.pass_tokens, 256);
   input.mlp_chunk_tokens = 64;  // such passes come alone
   set_batch(input, 2, 100, 100);
   EXPECT_EQ(input.step_passes, 1);
