@@ -51,6 +51,7 @@ CASES |= {
     "budget_1024": ("smollm2-135m", {"max_length": 1024, "max_memory": "560MiB"}),
     "streamed_512": ("smollm2-135m", {"max_length": 512, "recompute": "layer", "base_residency": "streamed"}),
     "1b_batch_2x512": ("tinyllama-1.1b", {"max_length": 512, "per_device_train_batch_size": 2, "recompute": "mlp"}),
+    "1b_parallel": ("tinyllama-1.1b", {"max_length": 512, "per_device_train_batch_size": 2, "recompute": "mlp", "parallel_passes": 2}),
     "1b_streamed": ("tinyllama-1.1b", {"max_length": 512, "recompute": "layer", "base_residency": "streamed"}),
 }
 # Shapes of other families, small enough to be made anew: biases, norms of heads, grouped heads, a head of its own.

@@ -206,7 +206,7 @@ struct RunConfig {
                 .min = 0, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("parallel_passes", c.parallel_passes,
           Field{.group = "Memory", .doc = "on a CPU, parts of a step that are computed at a time, each on one core, instead of all cores on one: faster, and a workspace and "
-                                          "gradients for each; 0: one a core where a step has as many documents and memory allows; no choice changes a number",
+                                          "gradients for each; 0: one a core where a step has documents enough, memory allows and weights are at most 8 MiB; no choice changes a number",
                 .min = 0, .max = 1024});
     visit("worst_step_first", c.worst_step_first,
           Field{.group = "Memory", .doc = "rehearses a step at the largest shapes of the data before the first one and prints planned and measured memory: what does not fit "

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "trainer/command.h"
 #include "trainer/diagnostics.h"
@@ -15,6 +17,11 @@
 int main(int argc, char** argv) {
   using namespace nibble;
   using namespace nibble::trainer;
+#ifdef __GLIBC__
+  // One heap for all threads. With one each, every core that has a pass of its own keeps what LibTorch's temporaries leave between
+  // them: 300 MiB for a model of 1.1B. Nobody allocates so often as to wait for it.
+  mallopt(M_ARENA_MAX, 1);
+#endif
   CLI::App app("nibble: QLoRA fine-tuning with one binary and one YAML file", "nibble");
   app.set_version_flag("--version", std::string("nibble ") + NIBBLE_VERSION);
   app.require_subcommand(1);

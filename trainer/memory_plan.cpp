@@ -26,8 +26,10 @@ constexpr int64_t kProcessBytes = 117 * kMib;
 // shapes, thread stacks; and for each layer what malloc cannot use between its tensors (docs/memory.md; bench/plan_accuracy.py
 // --smaps).
 constexpr int64_t kComputeBytes = 26 * kMib;
-// Of each pass beside the first: what malloc keeps for its thread, kernels for one thread (measured: ci_batch_2x512 there).
-constexpr int64_t kParallelPassBytes = 10 * kMib;
+// Of each pass beside the first: LibTorch's copies of weights, which each core makes for itself, and what malloc cannot use between
+// them, in copies of the largest weight (measured: ci_batch_2x512, batch_2x512 and 1b_parallel there; from run to run a 1.1B model
+// has 4 to 15 of them, of which the plan takes the most).
+constexpr int64_t kParallelPassCopies = 15;
 constexpr int64_t kComputeLayerBytes = 460 << 10;
 // With LibTorch's CUDA library opened beside (measured by DESIGN.md, section 2).
 constexpr int64_t kCudaProcessBytes = 340 * kMib;
@@ -244,7 +246,7 @@ class Planner {
     // Nine tensors a layer at least; biases and norms of heads are small beside them.
     add("model file pages", MemoryPart::kLibraries, 9 * c_.num_hidden_layers * kEdgeBytes);
     add("library workspace", MemoryPart::kLibraries, kComputeBytes + kComputeLayerBytes * c_.num_hidden_layers +
-        kParallelPassBytes * (in_.choices.parallel_passes - 1));
+        kParallelPassCopies * largest_weight_bytes(in_) * (in_.choices.parallel_passes - 1));
     add("libraries", MemoryPart::kLibraries, process);
   }
 
@@ -276,6 +278,8 @@ int64_t layer_base_bytes(const PlanInput& input) {
   const BaseBytes layer = layer_base(input);
   return layer.weights.total() + layer.biases;
 }
+
+int64_t largest_weight_bytes(const PlanInput& input) { return largest_linear(input) * input.element_bytes; }
 
 int64_t adapter_parameters(const PlanInput& input) {
   int64_t sum = 0;

@@ -103,6 +103,7 @@ PackedBytes packed_bytes(int64_t elements, const quant::QuantConfig& config);
 // Of one layer's linears as they are frozen, biases included.
 int64_t layer_base_bytes(const PlanInput& input);
 int64_t adapter_parameters(const PlanInput& input);
+int64_t largest_weight_bytes(const PlanInput& input);  // of a linear, in the compute dtype
 int64_t optimizer_state_bytes(const PlanInput& input);
 
 }  // namespace nibble::trainer

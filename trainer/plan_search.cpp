@@ -30,11 +30,15 @@ std::vector<int64_t> chunks_of(const PlanInput& in) {
   return {kUsualChunk, kUsualChunk / 2, kUsualChunk / 4};
 }
 
+// Where weights are larger, what a pass beside the first takes differs by hundreds of MiB from run to run (docs/memory.md), and a plan
+// could not be kept: only who asks for it has it there.
+constexpr int64_t kLargestSharedWeight = 8 * kMib;
+
 // One a core where a step has as many, or one after the other. Weights that come and go are in one pass at a time.
 std::vector<int64_t> parallel_passes(const PlanInput& in, bool streamed) {
   if (streamed || in.device == PlanDevice::kCuda) return {1};
   if (in.fixed.parallel_passes) return {*in.fixed.parallel_passes};
-  if (in.step_passes > 1) return {in.step_passes, 1};
+  if (in.step_passes > 1 && largest_weight_bytes(in) <= kLargestSharedWeight) return {in.step_passes, 1};
   return {1};
 }
 

@@ -59,6 +59,9 @@ TEST(SearchPlan, GivesEachCoreItsPassWhereMemoryAllows) {
   PlanInput input = plan_input(config, io::read_hf_config(test::golden_path("shapes/llama-7b/config.json")), 0);
   input.cores = 4;
   set_batch(input, 4, 512, 512);
+  EXPECT_EQ(search_plan(input, 200 * kGib, tabled_cpu()).input.choices.parallel_passes, 1);  // too large to be planned well
+  input.model.hidden_size = 512;
+  input.model.intermediate_size = 1536;
   const PlannedRun plenty = search_plan(input, 200 * kGib, tabled_cpu());
   EXPECT_EQ(plenty.input.choices.parallel_passes, 4);
   EXPECT_EQ(plenty.input.choices, fastest_choices(plenty.input));
