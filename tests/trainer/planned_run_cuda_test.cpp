@@ -10,9 +10,9 @@
 #include "gpu/runtime_table.h"
 #include "io/hf_config.h"
 #include "schema/load.h"
-#include "tests/emulator/device_tensor.h"
 #include "tests/support/golden_path.h"
 #include "tests/support/random_model.h"
+#include "tests/trainer/model_on_device.h"
 #include "tests/trainer/run_binary.h"
 #include "trainer/from_config.h"
 #include "trainer/plan_report.h"
@@ -44,26 +44,6 @@ Range range_of_8b() {
   input.device = PlanDevice::kCuda;
   set_batch(input, 1, 2048, 2048);
   return range_of(input);
-}
-
-void move(Tensor& t) {
-  if (t.defined()) t = test::to_device(t);
-}
-
-// What of a model's frozen tensors belongs on the device goes there; the emulator counts it and sees access out of bounds.
-void move_frozen(nn::Model& model) {
-  const bool tied = model.head.dense.is_same(model.embedding);
-  if (!model.embedding_on_host) move(model.embedding);
-  if (tied) model.head.dense = model.embedding; else move(model.head.dense);
-  move(model.final_norm);
-  for (nn::Layer& layer : model.layers) {
-    move(layer.input_norm);
-    move(layer.post_attention_norm);
-    for (int p = 0; p < nn::kProjections && !model.feed; ++p) {
-      quant::QuantizedWeight& q = layer.projection(static_cast<nn::Projection>(p)).weight.packed;
-      for (Tensor* t : {&q.codes, &q.absmax, &q.absmax_codes, &q.nested_absmax}) move(*t);
-    }
-  }
 }
 
 // Device memory that is held for as long as this lives.
@@ -127,7 +107,7 @@ class PlannedRun : public testing::Test {
       const nn::Place device = place(account);
       const StopRequest stop;
       TrainingModel training(inputs, config, std::nullopt, device, shop_.path(), stop, [](const std::string&) {});
-      move_frozen(training.model);
+      test::move_frozen_to_device(training.model);
       // Adapters and gradients stay LibTorch's; on a device they would be there.
       int64_t trained = 0;
       for (const optim::ParamRef& p : training.optimizer.params()) trained += static_cast<int64_t>(p.param.nbytes() + p.grad.nbytes());

@@ -8,6 +8,7 @@
 #include "optim/optimizer.h"
 #include "tests/support/tiny_model.h"
 #include "tests/trainer/model_on_device.h"
+#include "trainer/training_model.h"
 
 namespace nibble::nn {
 namespace {
@@ -52,7 +53,7 @@ std::vector<Outcome> train(Model& model, const Case& c, const Place& place) {
   Pass pass(model, 64, place);
   optim::OptimizerConfig config;
   config.weight_decay = 0.01;
-  optim::Optimizer optimizer(config, test::adapter_parameters(model), nullptr, place.queue);
+  optim::Optimizer optimizer(config, trainer::parameters(model), nullptr, place.queue);
   std::vector<Outcome> outcomes;
   uint64_t micro_step = 0;
   for (int step = 0; step < 3; ++step) {

@@ -14,6 +14,7 @@
 #include "optim/optimizer.h"
 #include "tests/support/tiny_model.h"
 #include "tests/trainer/model_on_device.h"
+#include "trainer/training_model.h"
 
 namespace nibble::nn {
 namespace {
@@ -87,7 +88,7 @@ class StepGraphsOnDevice : public testing::TestWithParam<Case> {
       Pass pass(model, 64, place);
       pass.use_graphs(graphs);
       pass.set_mlp_chunk_tokens(c.mlp_chunk_tokens);
-      optim::Optimizer optimizer({}, test::adapter_parameters(model), nullptr, place.queue);
+      optim::Optimizer optimizer({}, trainer::parameters(model), nullptr, place.queue);
       for (size_t i = 0; i < steps.size(); ++i) {
         const int64_t before = emulator::calls("cudaLaunchKernelEx");
         step(c, steps[i], i, model, pass, optimizer, out);
