@@ -42,11 +42,13 @@ struct RowEncoder {
   const EncodeRules& rules;
   const Tokenizer& tokenizer;
 
-  Sample conversation(const std::vector<Message>& messages) const {
-    const Rendering rendering = render(*rules.chat, messages, false);
-    return label_by_spans(tokenizer.encode_with_starts(rendering.text, false), rendering.trained, rules.assistant_only_loss);
+  Sample conversation(const Conversation& said) const {
+    const Rendering rendering = render(*rules.chat, said, false);
+    std::vector<Span> trained;
+    for (const Answer& answer : rendering.answers) trained.push_back(answer.span);
+    return label_by_spans(tokenizer.encode_with_starts(rendering.text, false), trained, rules.assistant_only_loss);
   }
-  Sample operator()(const MessagesRow& row) const { return conversation(row.messages); }
+  Sample operator()(const MessagesRow& row) const { return conversation(row.conversation); }
   Sample operator()(const AlpacaRow& row) const {
     std::vector<Message> messages;
     for (const auto& [question, answer] : row.history) {
@@ -62,7 +64,7 @@ struct RowEncoder {
     } else if (worded) {
       messages.insert(messages.begin(), last.front());
     }
-    return conversation(messages);
+    return conversation({std::move(messages)});
   }
   Sample operator()(const TextRow& row) const {
     Encoding encoding = tokenizer.encode_with_starts(row.text, true);

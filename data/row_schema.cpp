@@ -189,13 +189,13 @@ RowContent read_row(RowSchema schema, const json& row, const RowPlace& place, in
     case RowSchema::kAlpaca: return read_alpaca(row, place);
     case RowSchema::kText: return TextRow{text_at(row, "text", place, "text")};
     case RowSchema::kPretokenized: return read_pretokenized(row, place, vocab_size);
-    case RowSchema::kMessages: return MessagesRow{read_turns(row, "messages", "role", "content", place)};
+    case RowSchema::kMessages: return MessagesRow{{read_turns(row, "messages", "role", "content", place)}};
     case RowSchema::kPromptCompletion:
       return PromptCompletionRow{text_at(row, "prompt", place, "prompt"), text_at(row, "completion", place, "completion")};
     case RowSchema::kShareGpt: {
-      MessagesRow out{read_turns(row, "conversations", "from", "value", place)};
+      MessagesRow out{{read_turns(row, "conversations", "from", "value", place)}};
       if (const std::string system = optional_text(row, "system", place); !system.empty()) {
-        out.messages.insert(out.messages.begin(), {"system", system});
+        out.conversation.messages.insert(out.conversation.messages.begin(), Message{"system", system});
       }
       return out;
     }

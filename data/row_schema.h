@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "data/conversation.h"
 #include "data/json_row.h"
-#include "data/template.h"
 #include "schema/enums.h"
 
 namespace nibble::data {
@@ -33,7 +33,7 @@ struct PretokenizedRow {
   std::vector<int32_t> labels;
 };
 struct MessagesRow {
-  std::vector<Message> messages;  // of messages and ShareGPT rows
+  Conversation conversation;  // of messages and ShareGPT rows
 };
 struct PromptCompletionRow {
   std::string prompt, completion;

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <span>
+
 #include "core/error.h"
 
 namespace nibble::data {
@@ -28,7 +30,8 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
     header("system");
     out.text.append(chat.default_system).append(kTurnEnd).append("\n");
   }
-  for (const Message& message : messages) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const Message& message = messages[i];
     if (!chat.any_role && message.role != "system" && message.role != "user" && message.role != "assistant") {
       throw DataError(fmt::format("the model's own template treats messages of role '{}' in a way that is not known here; leave "
                                   "such rows out, or set chat_template_path: chatml", message.role));
@@ -36,7 +39,7 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
     header(message.role);
     const uint32_t begin = size_of(out.text);
     out.text.append(message.content).append(kTurnEnd);
-    if (message.role == "assistant") out.trained.push_back({begin, size_of(out.text)});
+    if (message.role == "assistant") out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(i)});
     out.text.append("\n");
   }
   if (add_generation_prompt) header("assistant");
@@ -46,9 +49,11 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
 Rendering render_alpaca(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
   Rendering out;
   std::string_view system = kAlpacaSystem;
+  size_t first = 0;  // message that is not the system's
   if (!messages.empty() && messages.front().role == "system") {
     system = messages.front().content;
     messages = messages.subspan(1);
+    first = 1;
   }
   out.text.append(chat.bos).append(system).append("\n\n");
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -59,7 +64,7 @@ Rendering render_alpaca(const Template& chat, std::span<const Message> messages,
       out.text.append("### Response:");
       const uint32_t begin = size_of(out.text);
       out.text.append(message.content).append(chat.end_of_turn);
-      out.trained.push_back({begin, size_of(out.text)});
+      out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(first + i)});
       if (i + 1 < messages.size()) out.text.append("\n\n");
     } else {
       throw DataError(fmt::format("the alpaca template has no place for a message of role '{}' here: it knows user and "
@@ -129,10 +134,10 @@ Template choose_template(std::optional<ChatTemplate> choice, const Tokenizer& to
   throw std::logic_error("unknown chat template");
 }
 
-Rendering render(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
+Rendering render(const Template& chat, const Conversation& conversation, bool add_generation_prompt) {
   switch (chat.kind) {
-    case ChatTemplate::kChatml: return render_chatml(chat, messages, add_generation_prompt);
-    case ChatTemplate::kAlpaca: return render_alpaca(chat, messages, add_generation_prompt);
+    case ChatTemplate::kChatml: return render_chatml(chat, conversation.messages, add_generation_prompt);
+    case ChatTemplate::kAlpaca: return render_alpaca(chat, conversation.messages, add_generation_prompt);
   }
   throw std::logic_error("unknown chat template");
 }

@@ -1,34 +1,36 @@
-// Conversations to text, with the spans that are trained on.
+// Conversations to text, with the spans of the answers.
 //
 // The built-in templates are chatml and alpaca. A model's own template (Jinja text) is recognized, not interpreted: where
 // it is one of the chatml family it becomes chatml with that template's default system prompt; anything else is an error
 // that names the choices. Spans come out of the rendering itself, never out of searching the text for markers.
 //
-// Trained: an answer from the first byte behind its header to the end of its end-of-turn text, that included, the line
-// break behind it not. What the template adds (BOS) stands in the text: tokenize it without adding special tokens.
+// An answer runs from the first byte behind its header to the end of its end-of-turn text, that included, the line break
+// behind it not. What the template adds (BOS) stands in the text: tokenize it without adding special tokens.
 #pragma once
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "data/conversation.h"
 #include "data/regex.h"
 #include "data/tokenizer.h"
 #include "schema/enums.h"
 
 namespace nibble::data {
 
-struct Message {
-  std::string role;     // system, user, assistant, tool
-  std::string content;
+// What a model has to write of one message of the assistant: from the first byte behind its header to the end of its
+// end-of-turn text, that included.
+struct Answer {
+  Span span;            // bytes of the rendering
+  int64_t message = 0;  // its index in the conversation
 };
 
 struct Rendering {
   std::string text;
-  std::vector<Span> trained;  // bytes of text, in order, disjoint
+  std::vector<Answer> answers;  // in order, disjoint; of every message of the assistant, learned or not
 };
 
 struct Template {
@@ -49,7 +51,7 @@ std::optional<Template> recognize_template(std::string_view jinja);
 // add_generation_prompt: ends with the header of an answer.
 // THROWS DataError where the template has no place for a role (alpaca: system elsewhere than in front, tool; a
 // recognized template: tool where the original wraps it).
-Rendering render(const Template& chat, std::span<const Message> messages, bool add_generation_prompt);
+Rendering render(const Template& chat, const Conversation& conversation, bool add_generation_prompt);
 
 // One row of the alpaca schema as messages of this template. Under alpaca the wording is Stanford's, in two forms (with
 // and without input); under chatml the input follows the instruction on a line of its own.

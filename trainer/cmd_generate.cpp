@@ -34,9 +34,9 @@ std::string as_chat(const std::string& prompt, const data::Tokenizer& tokenizer,
   if (choice == TemplateChoice::kAlpaca) chosen = ChatTemplate::kAlpaca;
   if (choice == TemplateChoice::kChatml) chosen = ChatTemplate::kChatml;
   const data::Template chat = data::choose_template(chosen, tokenizer);
-  const std::vector<data::Message> messages = data::alpaca_messages(chat, prompt, "", "");
-  // Without its answer, which generation writes.
-  return data::render(chat, std::span(messages).first(messages.size() - 1), /*add_generation_prompt=*/true).text;
+  data::Conversation conversation{data::alpaca_messages(chat, prompt, "", "")};
+  conversation.messages.pop_back();  // its answer, which generation writes
+  return data::render(chat, conversation, /*add_generation_prompt=*/true).text;
 }
 
 // For the plan of the memory, before there is a tokenizer: text has three to four bytes a token, and a template adds some.

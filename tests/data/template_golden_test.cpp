@@ -16,20 +16,20 @@ std::pair<int, int> check_renderings(const std::string& name, const Template& ch
   int rendered = 0, refused = 0;
   for (const auto& [conversation, expected] : golden["renderings"].items()) {
     SCOPED_TRACE(name + ": " + conversation);
-    std::vector<Message> messages;
-    for (const json& message : expected["messages"]) messages.push_back({message["role"], message["content"]});
+    Conversation said;
+    for (const json& message : expected["messages"]) said.messages.push_back({message["role"], message["content"]});
     const bool prompt = expected["add_generation_prompt"].get<bool>();
     // Qwen's template leaves a message of an unknown role out without a word; such a conversation is refused here.
     const bool left_out = !chat.any_role && conversation == "unknown_role";
     if (expected.contains("error") || left_out) {
-      EXPECT_THROW(render(chat, messages, prompt), DataError);
+      EXPECT_THROW(render(chat, said, prompt), DataError);
       ++refused;
       continue;
     }
-    const Rendering out = render(chat, messages, prompt);
+    const Rendering out = render(chat, said, prompt);
     EXPECT_EQ(out.text, expected["rendered"].get<std::string>());
     json spans = json::array();
-    for (const Span& span : out.trained) spans.push_back({span.begin, span.end});
+    for (const Answer& answer : out.answers) spans.push_back({answer.span.begin, answer.span.end});
     EXPECT_EQ(spans, expected["answer_spans_utf8"]);
     ++rendered;
   }
