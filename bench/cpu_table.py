@@ -36,11 +36,11 @@ PROMPT = "The harbour master counted nineteen boats before the fog came in. By n
 
 # name, model, rows and tokens of a step, steps, the peer's options, must and aim of the ratio.
 TRAINING = (
-    ("135M 2x512", "small", 512, 2, 20, ["--no-checkpointing"], 2.5, 3.3),
-    ("135M 2x512, peer stock", "small", 512, 2, 12, [], 3.3, 4.5),
-    ("135M 1x2048", "small", 2048, 1, 12, ["--no-checkpointing"], 2.5, 3.3),
-    ("135M rows as they come, peer stock", "rows", 512, 8, 10, [], 4.0, 6.0),
-    ("1.1B 1x512", "large", 512, 1, 5, ["--no-checkpointing"], 2.0, 3.0),
+    ("135M 2x512", "small", 512, 2, 10, ["--no-checkpointing"], 2.5, 3.3),
+    ("135M 2x512, peer stock", "small", 512, 2, 8, [], 3.3, 4.5),
+    ("135M 1x2048", "small", 2048, 1, 6, ["--no-checkpointing"], 2.5, 3.3),
+    ("135M rows as they come, peer stock", "rows", 512, 8, 6, [], 4.0, 6.0),
+    ("1.1B 1x512", "large", 512, 1, 4, ["--no-checkpointing"], 2.0, 3.0),
 )
 
 
