@@ -55,7 +55,8 @@ void decode(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSh
                                                elements<Element>(k) + first * k.stride(0) + kv * k.stride(1),
                                                elements<Element>(v) + first * v.stride(0) + kv * v.stride(1),
                                                elements<Element>(out) + h * out.stride(1), scores, scores + keys, k.stride(0),
-                                               v.stride(0), keys, shape.D, shape.scale});
+                                               v.stride(0), keys, shape.D, shape.scale},
+                           best_gemv_isa());
     }
   });
 }

@@ -198,7 +198,8 @@ class TokenStep::Step final : public TokenStep::Impl {
         const int64_t kv = first * width + h / group * D;
         attention_decode_cpu(DecodeHead<Element>{data_of(qkv_) + t * qkv_width() + h * D, data_of(cache.k) + kv, data_of(cache.v) + kv,
                                                  data_of(attended_) + t * config_.q_width() + h * D, scores, scores + capacity_, width, width,
-                                                 position + 1 - first, D, scale});
+                                                 position + 1 - first, D, scale},
+                             isa_);
       }
     });
   }

@@ -1,5 +1,5 @@
 // Attention against compositions of LibTorch in fp64, and its promises: gradients, isolated documents, strides, threads.
-// Units, through nn/attention: nn/attention_decode_cpu
+// Units, through nn/attention: nn/attention_decode_cpu nn/attention_decode_avx512_cpu
 #include "nn/attention.h"
 
 #include <gtest/gtest.h>
@@ -276,17 +276,20 @@ TEST(Attention, SurvivesLargeScores) {
   }
 }
 
+// Widths with vector kernels and without; keys that fill blocks of four and do not.
 TEST(AttentionDecode, EqualsTheLastRowOfForward) {
   const ThreadScope threads(1);
   for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
-    for (const auto& [tokens, window] : {std::pair<int64_t, int64_t>{1, 0}, {2, 0}, {67, 0}, {67, 10}, {67, 67}, {300, 128}}) {
-      const AttentionShape s = shape_of(6, 2, 40, window);
-      const Inputs in = random_inputs(tokens, s, dtype);
-      const Tensor exact = compose(in, {0, static_cast<int32_t>(tokens)}, s, at::kDouble).out.narrow(0, tokens - 1, 1);
-      Tensor out = at::empty({1, 6, 40}, in.q.options());
-      attention_decode(in.q.narrow(0, tokens - 1, 1), in.k, in.v, s, out);
-      // Policy (c) for bf16: the result's own rounding; (b) for fp32.
-      EXPECT_LT(max_error(out, exact), dtype == at::kFloat ? 1e-5 : 0x1p-8 * (1 + exact.abs().max().item<double>()));
+    for (const int64_t D : {40, 64, 96, 128, 256}) {
+      for (const auto& [tokens, window] : {std::pair<int64_t, int64_t>{1, 0}, {2, 0}, {67, 0}, {67, 10}, {67, 67}, {300, 128}}) {
+        const AttentionShape s = shape_of(6, 2, D, window);
+        const Inputs in = random_inputs(tokens, s, dtype);
+        const Tensor exact = compose(in, {0, static_cast<int32_t>(tokens)}, s, at::kDouble).out.narrow(0, tokens - 1, 1);
+        Tensor out = at::empty({1, 6, D}, in.q.options());
+        attention_decode(in.q.narrow(0, tokens - 1, 1), in.k, in.v, s, out);
+        // Policy (c) for bf16: the result's own rounding; (b) for fp32.
+        EXPECT_LT(max_error(out, exact), dtype == at::kFloat ? 1e-5 : 0x1p-8 * (1 + exact.abs().max().item<double>())) << D << ", " << tokens;
+      }
     }
   }
 }
