@@ -16,17 +16,21 @@
 #include "data/sample.h"
 #include "data/tokenizer.h"
 #include "schema/enums.h"
+#include "schema/field_names.h"
 
 namespace nibble::data {
 
 struct DataOptions {
   std::vector<std::filesystem::path> files;     // one schema in each; all read one after the other
   DatasetFormat format = DatasetFormat::kAuto;
+  FieldNames fields;                            // what the files call their fields
   std::optional<ChatTemplate> chat_template;    // nullopt: the model's own
   int64_t max_length = 1024;                    // tokens in a row
   Truncation truncation = Truncation::kRaise;   // what happens to longer documents
   bool packing = true;                          // false: one document a row
   bool assistant_only_loss = true;
+  AutoSwitch completion_only_loss = AutoSwitch::kAuto;
+  bool train_on_last_turn_only = false;
   uint64_t seed = 42;                           // of split_dataset
   bool shuffle = true;                          // not read here: BatchStream's
   int threads = 0;                              // 0: as many as the machine has

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <exception>
 #include <thread>
@@ -20,7 +21,7 @@ constexpr size_t kWarningsOfAKind = 5;
 
 struct SourceFile {
   RowFile file;
-  RowSchema schema;
+  RowShape shape;
 };
 
 // One row of any file, with what became of it.
@@ -48,8 +49,8 @@ std::vector<SourceFile> open_files(const DataOptions& options) {
     const Row& first = file.rows().front();
     const std::string name = file.path();
     const RowPlace place{name, first.line};
-    const RowSchema schema = choose_schema(options.format, parse_row(first, place), place);
-    sources.push_back({std::move(file), schema});
+    RowShape shape = choose_shape(options.format, options.fields, parse_row(first, place), place);
+    sources.push_back({std::move(file), std::move(shape)});
   }
   return sources;
 }
@@ -59,8 +60,7 @@ void encode_job(Job& job, const DataOptions& options, const EncodeRules& rules, 
   const RowPlace place{name, job.row.line};
   try {
     const auto json = parse_row(job.row, place);
-    const RowContent content =
-        read_row(job.source->schema, json, place, job.source->file.rows().front().line, tokenizer.vocab_size());
+    const RowContent content = read_row(job.source->shape, json, place, tokenizer.vocab_size());
     job.sample = encode_row(content, rules, tokenizer);
   } catch (const DataError& error) {
     // What the tokenizer or the template refuses does not know its place.
@@ -129,7 +129,10 @@ class Selection {
           break;
       }
     }
-    if (has_trained_token(job.sample)) return true;
+    if (has_trained_token(job.sample)) {
+      for (const RowWarning& odd : job.sample.warnings) warn(job, odd_[static_cast<size_t>(odd.kind)]++, odd.text);
+      return true;
+    }
     const bool cut = job.length > options_.max_length;
     warn(job, stats_.dropped_untrained++, fmt::format("nothing to learn in this example ({}): left out",
                                                       cut ? "the answer was cut off; raise max_length" : "no answer"));
@@ -158,6 +161,7 @@ class Selection {
   DatasetStats& stats_;
   const Job* first_long_ = nullptr;
   int64_t too_long_ = 0;
+  std::array<int64_t, kRowWarningKinds> odd_{};
 };
 
 }  // namespace
@@ -168,12 +172,14 @@ Dataset load_dataset(const DataOptions& options, const Tokenizer& tokenizer) {
   DatasetStats stats;
   EncodeRules rules;
   rules.assistant_only_loss = options.assistant_only_loss;
+  rules.completion_only_loss = options.completion_only_loss;
+  rules.train_on_last_turn_only = options.train_on_last_turn_only;
   std::string hashes;
   std::vector<Job> jobs;
   for (const SourceFile& source : sources) {
-    const std::string name(schema_name(source.schema));
+    const std::string name(schema_name(source.shape.schema));
     if (("+" + stats.format + "+").find("+" + name + "+") == std::string::npos) stats.format += (stats.format.empty() ? "" : "+") + name;
-    if (needs_template(source.schema) && !rules.chat) {
+    if (needs_template(source.shape) && !rules.chat) {
       rules.chat = choose_template(options.chat_template, tokenizer);
       stats.template_name = template_text(rules.chat->kind);
     }

@@ -11,13 +11,9 @@
 #include <vector>
 
 #include "core/file.h"
+#include "data/row_stream.h"
 
 namespace nibble::data {
-
-struct Row {
-  std::string_view text;  // one JSON value, if the file is well-formed
-  int64_t line = 0;       // 1-based, of its first byte
-};
 
 class RowFile {
  public:

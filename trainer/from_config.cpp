@@ -22,6 +22,9 @@ data::DataOptions data_options(const schema::RunConfig& config) {
   options.truncation = config.truncation;
   options.packing = config.packing;
   options.assistant_only_loss = config.assistant_only_loss;
+  options.completion_only_loss = config.completion_only_loss;
+  options.train_on_last_turn_only = config.train_on_last_turn_only;
+  options.fields = config.field_names;
   options.seed = static_cast<uint64_t>(config.seed);
   options.shuffle = config.shuffle;
   return options;
