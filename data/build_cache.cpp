@@ -69,7 +69,7 @@ class CacheBuilder {
     const std::string name = stream.path();
     RowBlock first;
     if (!stream.next(first)) throw DataError("the file holds no examples", Place{name});
-    const FileRules rules = rules_of(first, name, static_cast<int32_t>(index));
+    const FileRules rules = rules_of(first, stream, name, static_cast<int32_t>(index));
     bool first_given = false;
     OrderedWork<RowBlock, EncodedBlock> parts;
     parts.next = [&](RowBlock& block) {
@@ -110,32 +110,31 @@ class CacheBuilder {
   }
 
  private:
-  // The schema shows in the first row that is none of the bad ones.
-  RowSchema schema_of(const RowBlock& first, const std::string& name, int64_t& line) const {
+  // The shape shows in the first row that is none of the bad ones.
+  RowShape shape_of(const RowBlock& first, bool counts_rows, const std::string& name) const {
     for (size_t r = 0;; ++r) {
-      line = first.rows[r].line;
-      const RowPlace place{name, line};
+      const RowPlace place{name, first.rows[r].line, counts_rows};
       try {
-        return choose_schema(options_.format, parse_row(first.rows[r], place), place);
+        return choose_shape(options_.format, options_.fields, parse_row(first.rows[r], place), place);
       } catch (const DataError&) {
         if (static_cast<int64_t>(r) >= options_.max_bad_rows || r + 1 == first.rows.size()) throw;
       }
     }
   }
 
-  FileRules rules_of(const RowBlock& first, const std::string& name, int32_t index) {
-    int64_t line = 0;
-    const RowSchema schema = schema_of(first, name, line);
-    const std::string format(schema_name(schema));
+  FileRules rules_of(const RowBlock& first, const RowStream& stream, const std::string& name, int32_t index) {
+    FileRules rules{options_, name, index, shape_of(first, stream.counts_rows(), name), stream.counts_rows(), {}};
+    const std::string format(schema_name(rules.shape.schema));
     std::string& formats = found_.counts.format;
     if (("+" + formats + "+").find("+" + format + "+") == std::string::npos) formats += (formats.empty() ? "" : "+") + format;
-    if (needs_template(schema) && !chat_) {
+    if (needs_template(rules.shape) && !chat_) {
       chat_ = choose_template(options_.chat_template, tokenizer_);
       found_.counts.template_name = template_text(chat_->kind);
     }
-    FileRules rules{options_, name, index, schema, line, {}};
     rules.encode.chat = chat_;
     rules.encode.assistant_only_loss = options_.assistant_only_loss;
+    rules.encode.completion_only_loss = options_.completion_only_loss;
+    rules.encode.train_on_last_turn_only = options_.train_on_last_turn_only;
     return rules;
   }
 

@@ -45,8 +45,8 @@ std::vector<std::string> data_file_hashes(const std::vector<fs::path>& files, co
 
 std::string data_key(const DataOptions& options, const std::vector<std::string>& file_hashes, const Tokenizer& tokenizer) {
   // Every field by name: a new one does not compile until somebody has thought of it here.
-  const auto& [files, weights, format, chat_template, max_length, truncation, packing, packing_strategy, assistant_only_loss, max_bad_rows,
-               validation_split_ratio, seed, threads] = options;
+  const auto& [files, weights, format, fields, chat_template, max_length, truncation, packing, packing_strategy, assistant_only_loss, completion_only_loss,
+               train_on_last_turn_only, max_bad_rows, validation_split_ratio, seed, threads] = options;
   std::string text = fmt::format("version {}\n", kCacheVersion);
   const auto add = [&](const char* name, const auto& value) { text += fmt::format("{} {}\n", name, value); };
   bool draws = validation_split_ratio > 0;
@@ -62,10 +62,13 @@ std::string data_key(const DataOptions& options, const std::vector<std::string>&
   add("template", xxh3_128(tokenizer.chat_template()));
   add("chat_template", chat_template ? static_cast<int>(*chat_template) : -1);
   add("format", static_cast<int>(format));
+  FieldNames::describe(fields, [&](const char* name, const std::string& value, const char*) { add(name, fmt::format("{} {}", value.size(), value)); });
   add("max_length", max_length);
   add("truncation", static_cast<int>(truncation));
   add("packing", packing ? 1 + static_cast<int>(packing_strategy) : 0);
   add("assistant_only_loss", assistant_only_loss);
+  add("completion_only_loss", static_cast<int>(completion_only_loss));
+  add("train_on_last_turn_only", train_on_last_turn_only);
   add("max_bad_rows", max_bad_rows);
   add("validation_split_ratio", validation_split_ratio);
   if (draws) add("seed", seed);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "schema/enums.h"
+#include "schema/field_names.h"
 
 namespace nibble::data {
 
@@ -17,12 +18,15 @@ struct DataOptions {
   std::vector<std::filesystem::path> files;     // one schema in each; all read one after the other
   std::vector<double> weights;                  // how often each file's documents come in an epoch; empty: once
   DatasetFormat format = DatasetFormat::kAuto;
+  FieldNames fields;                            // what the files call their fields
   std::optional<ChatTemplate> chat_template;    // nullopt: the model's own
   int64_t max_length = 1024;                    // tokens in a row
   Truncation truncation = Truncation::kRaise;   // what happens to longer documents
   bool packing = true;                          // false: one document a row
   PackingStrategy packing_strategy = PackingStrategy::kFfd;
   bool assistant_only_loss = true;
+  AutoSwitch completion_only_loss = AutoSwitch::kAuto;
+  bool train_on_last_turn_only = false;
   int64_t max_bad_rows = 0;                     // rows with something wrong that are left out; the next one is an error
   double validation_split_ratio = 0;            // share of the documents that is kept back for validation
   uint64_t seed = 42;                           // of the split and of weights that are no whole numbers

@@ -24,7 +24,11 @@ void each_count(Stats& s, const Visit& visit) {
   visit("duplicates", s.duplicates);
   visit("begin_with_bos", s.begin_with_bos);
   visit("doubled_bos", s.doubled_bos);
+  visit("bos_dropped", s.bos_dropped);
   visit("end_with_eos", s.end_with_eos);
+  visit("no_end_of_turn", s.no_end_of_turn);
+  visit("eos_masked", s.eos_masked);
+  visit("special_text", s.special_text);
   visit("longest", s.longest);
 }
 

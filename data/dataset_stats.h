@@ -20,7 +20,11 @@ struct DatasetStats {
   int64_t duplicates = 0;          // documents whose tokens and labels an earlier one has
   int64_t begin_with_bos = 0;      // documents whose first token is BOS
   int64_t doubled_bos = 0;         // of these, whose second is BOS too
+  int64_t bos_dropped = 0;         // whose second BOS was taken out
   int64_t end_with_eos = 0;        // documents whose last trained token is EOS or another special token, such as an end of turn
+  int64_t no_end_of_turn = 0;      // documents that do not teach to stop
+  int64_t eos_masked = 0;          // of these, pre-tokenized ones with EOS there but masked
+  int64_t special_text = 0;        // documents whose own text names a special token, which is read as characters
   std::vector<int64_t> lengths;    // [b]: documents of 2^b to 2^(b+1) - 1 tokens, before truncation
   int64_t documents = 0;           // of an epoch: one of a file that weighs 2 counts as two
   int64_t rows = 0;                // packed rows (documents where packing is off)
@@ -37,10 +41,10 @@ struct RowSpot {
   int64_t line = 0;
 };
 // Kinds whose first few are told each.
-enum class FindingKind : uint8_t { kBadRow, kTooLong, kTruncated, kUntrained, kContent };
-inline constexpr size_t kFindingKinds = 5;
+enum class FindingKind : uint8_t { kBadRow, kTooLong, kTruncated, kUntrained, kSpecialText, kDoubledBos, kNoEndOfTurn, kEosMasked };
+inline constexpr size_t kFindingKinds = 8;
 struct Finding {
-  FindingKind kind = FindingKind::kContent;
+  FindingKind kind = FindingKind::kBadRow;
   RowSpot spot;
   std::string text;
 };

@@ -32,7 +32,9 @@ class BlockEncoder {
       out_.found.tell(FindingKind::kBadRow, spot(row), fmt::format("{}: left out", error.message()));
       return static_cast<int64_t>(out_.bad_rows.size()) <= rules_.options.max_bad_rows;
     }
-    if (keep(row, sample)) append(row, sample);
+    if (!keep(row, sample)) return true;
+    for (RowWarning& warning : sample.warnings) warn(row, std::move(warning));
+    append(row, sample);
     return true;
   }
 
@@ -40,10 +42,10 @@ class BlockEncoder {
   RowSpot spot(const Row& row) const { return {rules_.file_index, row.line}; }
 
   Sample encode(const Row& row) const {
-    const RowPlace place{rules_.file, row.line};
+    const RowPlace place{rules_.file, row.line, rules_.counts_rows};
     try {
       const auto json = parse_row(row, place);
-      return encode_row(read_row(rules_.schema, json, place, rules_.first_line, tokenizer_.vocab_size()), rules_.encode, tokenizer_);
+      return encode_row(read_row(rules_.shape, json, place, tokenizer_.vocab_size()), rules_.encode, tokenizer_);
     } catch (const DataError& error) {
       // What the tokenizer or the template refuses does not know its place.
       if (error.place().file.empty()) place.fail("", error.message());
@@ -79,6 +81,20 @@ class BlockEncoder {
     out_.found.tell(FindingKind::kUntrained, spot(row), fmt::format("nothing to learn in this example ({}): left out",
                                                                     cut ? "the answer was cut off; raise max_length" : "no answer"));
     return false;
+  }
+
+  void warn(const Row& row, RowWarning&& warning) {
+    DatasetStats& counts = out_.found.counts;
+    switch (warning.kind) {
+      case RowWarning::Kind::kSpecialText: return tell(counts.special_text, FindingKind::kSpecialText, row, std::move(warning.text));
+      case RowWarning::Kind::kDoubledBos: return tell(counts.bos_dropped, FindingKind::kDoubledBos, row, std::move(warning.text));
+      case RowWarning::Kind::kNoEndOfTurn: return tell(counts.no_end_of_turn, FindingKind::kNoEndOfTurn, row, std::move(warning.text));
+      case RowWarning::Kind::kEosMasked: return tell(counts.eos_masked, FindingKind::kEosMasked, row, std::move(warning.text));
+    }
+  }
+  void tell(int64_t& count, FindingKind kind, const Row& row, std::string text) {
+    ++count;
+    out_.found.tell(kind, spot(row), std::move(text));
   }
 
   void append(const Row& row, const Sample& sample) {

@@ -19,8 +19,8 @@ struct FileRules {
   const DataOptions& options;
   const std::string& file;
   int32_t file_index = 0;
-  RowSchema schema = RowSchema::kText;
-  int64_t first_line = 1;  // where the schema was seen
+  RowShape shape;
+  bool counts_rows = false;  // lines are numbers of rows (RowStream::counts_rows)
   EncodeRules encode;
 };
 

@@ -15,7 +15,9 @@ enum class Optim : uint8_t {                                            // optim
 enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer, kOffload };  // recompute
 enum class BaseResidency : uint8_t { kAuto, kResident, kStreamed };                    // base_residency
 enum class AutoSwitch : uint8_t { kAuto, kTrue, kFalse };               // a switch that may be left to the planner
-enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
+enum class DatasetFormat : uint8_t {                                    // dataset_format: auto, alpaca, text, ...
+  kAuto, kAlpaca, kText, kPretokenized, kMessages, kShareGpt, kPromptCompletion, kSegments
+};
 enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
 enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own
 enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation

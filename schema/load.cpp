@@ -220,6 +220,10 @@ class Loader {
          fmt::format("train_file_weights has {} numbers and train_file {} files; give one number for each file", c.train_file_weights.size(), c.train_file.size()));
     rule(!c.group_by_length || !c.packing, "group_by_length", "group_by_length is for rows of one document, and packing fills rows to the same length; set packing: false, or remove it");
     rule(!c.group_by_length || c.shuffle, "group_by_length", "group_by_length arranges a shuffled order, but shuffle is false; keep one of them");
+    rule(!c.train_on_last_turn_only || c.assistant_only_loss, "train_on_last_turn_only",
+         "train_on_last_turn_only trains on less, assistant_only_loss: false on more than the answers; keep one of them");
+    rule(c.completion_only_loss != AutoSwitch::kTrue || c.dataset_format == DatasetFormat::kAuto || c.dataset_format == DatasetFormat::kPromptCompletion,
+         "completion_only_loss", fmt::format("completion_only_loss: true is for prompt-completion rows, and dataset_format is {}", enum_name(c.dataset_format)));
     rule(c.max_steps != 0, "max_steps", "max_steps = 0 trains nothing; -1 means by num_train_epochs");
     rule(c.max_steps > 0 || c.num_train_epochs > 0, "num_train_epochs", "num_train_epochs = 0 trains nothing");
     rule(c.lora_alpha > 0, "lora_alpha", "lora_alpha = 0 trains nothing: the update's factor is lora_alpha / lora_r");

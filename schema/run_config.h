@@ -12,6 +12,7 @@
 #include "schema/byte_size.h"
 #include "schema/enums.h"
 #include "schema/field.h"
+#include "schema/field_names.h"
 
 namespace nibble::schema {
 
@@ -38,8 +39,11 @@ struct RunConfig {
   std::vector<std::string> validation_file;
   double validation_split_ratio = 0;
   DatasetFormat dataset_format = DatasetFormat::kAuto;
+  FieldNames field_names;
   TemplateChoice chat_template_path = TemplateChoice::kAuto;
   bool assistant_only_loss = true;
+  AutoSwitch completion_only_loss = AutoSwitch::kAuto;
+  bool train_on_last_turn_only = false;
   int64_t max_length = 1024;
   Truncation truncation = Truncation::kRaise;
   bool packing = true;
@@ -145,10 +149,17 @@ struct RunConfig {
           Field{.group = "Data", .doc = "share of the training documents kept back for evaluation, chosen by the seed", .min = 0, .max = 0.9, .on_resume = must});
     visit("dataset_format", c.dataset_format,
           Field{.group = "Data", .doc = "the schema of the rows; auto tells it from the fields of the first row", .on_resume = must});
+    FieldNames::describe(c.field_names, [&](const char* key, auto& name, const char* doc) {
+      visit(key, name, Field{.group = "Data", .doc = doc, .on_resume = must});
+    });
     visit("chat_template_path", c.chat_template_path,
           Field{.group = "Data", .doc = "how conversations become text: auto is the model's own template", .on_resume = must});
     visit("assistant_only_loss", c.assistant_only_loss,
           Field{.group = "Data", .doc = "trains on answers only; false trains on the prompts too", .on_resume = must});
+    visit("completion_only_loss", c.completion_only_loss,
+          Field{.group = "Data", .doc = "of prompt-completion rows, trains on the completion only; auto: as assistant_only_loss says", .on_resume = must});
+    visit("train_on_last_turn_only", c.train_on_last_turn_only,
+          Field{.group = "Data", .doc = "of the answers of a conversation, trains on the last one only: for rows whose earlier answers are not worth learning", .on_resume = must});
     visit("max_length", c.max_length,
           Field{.group = "Data", .doc = "the longest row; memory for activations grows linearly", .min = 2, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("truncation", c.truncation,

@@ -23,6 +23,9 @@ data::DataOptions data_options(const schema::RunConfig& config) {
   options.packing = config.packing;
   options.packing_strategy = config.packing_strategy;
   options.assistant_only_loss = config.assistant_only_loss;
+  options.completion_only_loss = config.completion_only_loss;
+  options.train_on_last_turn_only = config.train_on_last_turn_only;
+  options.fields = config.field_names;
   options.seed = static_cast<uint64_t>(config.seed);
   options.max_bad_rows = config.max_bad_rows;
   return options;

@@ -1,6 +1,6 @@
 // Ids and labels of every example of the golden datasets, and the verdict on every broken file.
 //
-// Units, through load_dataset: data/encode_row data/json_row data/json_view data/row_file data/row_schema
+// Units, through load_dataset: data/encode_row data/json_row data/json_view data/row_schema
 #include <gtest/gtest.h>
 
 #include <set>

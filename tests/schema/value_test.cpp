@@ -91,7 +91,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(Recompute::kOffload);
   expect_names_round_trip(BaseResidency::kStreamed);
   expect_names_round_trip(AutoSwitch::kFalse);
-  expect_names_round_trip(DatasetFormat::kPretokenized);
+  expect_names_round_trip(DatasetFormat::kSegments);
   expect_names_round_trip(TemplateChoice::kChatml);
   expect_names_round_trip(Truncation::kDrop);
   expect_names_round_trip(PackingStrategy::kBfd);
@@ -106,6 +106,11 @@ TEST(EnumAliases, AreReadAsTheValueTheyStandFor) {
   EXPECT_EQ(value_text(value), "adamw_8bit");
   EXPECT_EQ(set("adamw_torch_fused", value), "");
   EXPECT_EQ(value_text(value), "adamw_torch");
+  DatasetFormat format = DatasetFormat::kAuto;
+  EXPECT_EQ(set("prompt_completion", format), "");
+  EXPECT_EQ(value_text(format), "prompt-completion");
+  EXPECT_EQ(set("input_output", format), "");
+  EXPECT_EQ(value_text(format), "segments");
 }
 
 }  // namespace
