@@ -33,8 +33,9 @@ TEST(EpochOrder, IsAPermutationOfSeedAndEpoch) {
     std::iota(all.begin(), all.end(), int64_t{0});
     EXPECT_EQ(sorted, all);
     EXPECT_EQ(epoch_order(dataset, 5, 2, true, group), order) << "no state";
+    if (group == 500) continue;  // all of them in one stretch: the lengths alone decide
     EXPECT_NE(epoch_order(dataset, 6, 2, true, group), order);
-    if (group != 500) EXPECT_NE(epoch_order(dataset, 5, 3, true, group), order);
+    EXPECT_NE(epoch_order(dataset, 5, 3, true, group), order);
   }
   EXPECT_TRUE(std::ranges::is_sorted(epoch_order(dataset, 5, 2, false, 0)));
 }

@@ -206,14 +206,15 @@ TEST_F(LoadDataset, DocumentsOfBothPartsAreFound) {
 }
 
 TEST_F(LoadDataset, LengthsAndEndsAreCounted) {
-  // SmolLM2: BOS 1, EOS 2.
-  const Dataset dataset = load(R"({"input_ids": [1, 5, 6, 2]})" "\n" R"({"input_ids": [1, 1, 6, 2, 7]})" "\n"
-                               R"({"input_ids": [5, 6, 2, 9], "labels": [-100, 6, 2, -100]})" "\n" R"({"input_ids": [5, 6]})" "\n");
+  // SmolLM2: BOS 1, EOS 2, and special tokens below 17.
+  const Dataset dataset = load(R"({"input_ids": [1, 50, 60, 2]})" "\n" R"({"input_ids": [1, 1, 60, 2, 70]})" "\n"
+                               R"({"input_ids": [50, 60, 2, 90], "labels": [-100, 60, 2, -100]})" "\n" R"({"input_ids": [50, 60]})" "\n");
   EXPECT_EQ(dataset.stats.begin_with_bos, 2);
-  EXPECT_EQ(dataset.stats.doubled_bos, 1);
+  EXPECT_EQ(dataset.stats.bos_dropped, 1);
+  EXPECT_EQ(dataset.stats.doubled_bos, 0);
   EXPECT_EQ(dataset.stats.end_with_eos, 2);
   EXPECT_EQ(dataset.stats.lengths, (std::vector<int64_t>{0, 1, 3}));
-  EXPECT_EQ(dataset.stats.longest, 5);
+  EXPECT_EQ(dataset.stats.longest, 4);
 }
 
 TEST_F(LoadDataset, WeightsDecideHowOftenAFileComes) {
