@@ -149,7 +149,7 @@ TEST_F(CacheFileTest, WrongContentUnderRightChecksumsIsRefusedToo) {
   };
   refused(forged(CacheSection::kWords, 0, int32_t{-1}), "has the id -1");
   refused(forged(CacheSection::kWords, 4, int32_t{300}), "has the id 300 of a vocabulary of 300");
-  refused(forged(CacheSection::kWords, 12, int32_t{0x7}), "other labels than it says");
+  refused(forged(CacheSection::kWords, 12, int32_t{0x2}), "other labels than it says");
   refused(forged(CacheSection::kWords, 12, int32_t{0x16}), "other labels than it says");  // a bit behind the last token
   refused(forged(CacheSection::kRecords, 0, int64_t{1} << 40), "does not lie in the tokens");
   refused(forged(CacheSection::kRecords, 0, int64_t{-4}), "does not lie in the tokens");
