@@ -31,6 +31,7 @@ struct DataOptions {
   bool assistant_only_loss = true;
   AutoSwitch completion_only_loss = AutoSwitch::kAuto;
   bool train_on_last_turn_only = false;
+  bool split_special_tokens = true;
   uint64_t seed = 42;                           // of split_dataset
   bool shuffle = true;                          // not read here: BatchStream's
   int threads = 0;                              // 0: as many as the machine has

@@ -174,6 +174,7 @@ Dataset load_dataset(const DataOptions& options, const Tokenizer& tokenizer) {
   rules.assistant_only_loss = options.assistant_only_loss;
   rules.completion_only_loss = options.completion_only_loss;
   rules.train_on_last_turn_only = options.train_on_last_turn_only;
+  rules.split_special_tokens = options.split_special_tokens;
   std::string hashes;
   std::vector<Job> jobs;
   for (const SourceFile& source : sources) {

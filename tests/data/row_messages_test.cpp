@@ -71,7 +71,7 @@ TEST(RowMessages, DamagedToolCallsNameTheirField) {
       {R"([{"function": {"name": "f", "arguments": "[1]"}}])",
        "tool_calls[0].function.arguments: must be an object, or a JSON string of one, found a list"},
       {R"([{"function": {"name": "f", "arguments": "{\"a\": 1"}}])",
-       "tool_calls[0].function.arguments: the JSON in this string: the line ends inside a JSON value"},
+       "tool_calls[0].function.arguments: the JSON in this string: ends early"},
       {R"([{"function": {"name": "f", "arguments": "{\"a\": 1, \"a\": 2}"}}])",
        "tool_calls[0].function.arguments: the JSON in this string: the key 'a' is given twice"}};
   for (const auto& [calls, said] : wrong) {
@@ -117,7 +117,7 @@ TEST(RowMessages, ShareGptHasItsOwnNames) {
   EXPECT_EQ(messages[2].content, "");
   EXPECT_EQ(messages[2].fields.dump(), R"({"tool_calls":[{"type":"function","function":{"name":"f","arguments":{"a":1}}}]})");
   EXPECT_EQ(row.conversation.tools.dump(), R"([{"name":"f"}])");
-  EXPECT_EQ(row_refusal(R"({"conversations": [{"from": "function_call", "value": "f(1)"}]})").find("rows.jsonl:1: conversations[0].value: the JSON in this string: invalid JSON"), 0u);
+  EXPECT_EQ(row_refusal(R"({"conversations": [{"from": "function_call", "value": "f 1"}]})").find("rows.jsonl:1: conversations[0].value: the JSON in this string: invalid JSON"), 0u);
   EXPECT_EQ(row_refusal(R"({"conversations": [{"from": "gpt", "value": 5}]})"), "rows.jsonl:1: conversations[0].value: must be a string, found a number");
 }
 
