@@ -135,6 +135,7 @@ class CacheBuilder {
     rules.encode.assistant_only_loss = options_.assistant_only_loss;
     rules.encode.completion_only_loss = options_.completion_only_loss;
     rules.encode.train_on_last_turn_only = options_.train_on_last_turn_only;
+    rules.encode.split_special_tokens = options_.split_special_tokens;
     return rules;
   }
 

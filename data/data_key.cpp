@@ -46,7 +46,7 @@ std::vector<std::string> data_file_hashes(const std::vector<fs::path>& files, co
 std::string data_key(const DataOptions& options, const std::vector<std::string>& file_hashes, const Tokenizer& tokenizer) {
   // Every field by name: a new one does not compile until somebody has thought of it here.
   const auto& [files, weights, format, fields, chat_template, max_length, truncation, packing, packing_strategy, assistant_only_loss, completion_only_loss,
-               train_on_last_turn_only, max_bad_rows, validation_split_ratio, seed, threads] = options;
+               train_on_last_turn_only, split_special_tokens, max_bad_rows, validation_split_ratio, seed, threads] = options;
   std::string text = fmt::format("version {}\n", kCacheVersion);
   const auto add = [&](const char* name, const auto& value) { text += fmt::format("{} {}\n", name, value); };
   bool draws = validation_split_ratio > 0;
@@ -69,6 +69,7 @@ std::string data_key(const DataOptions& options, const std::vector<std::string>&
   add("assistant_only_loss", assistant_only_loss);
   add("completion_only_loss", static_cast<int>(completion_only_loss));
   add("train_on_last_turn_only", train_on_last_turn_only);
+  add("split_special_tokens", split_special_tokens);
   add("max_bad_rows", max_bad_rows);
   add("validation_split_ratio", validation_split_ratio);
   if (draws) add("seed", seed);

@@ -27,6 +27,7 @@ struct DataOptions {
   bool assistant_only_loss = true;
   AutoSwitch completion_only_loss = AutoSwitch::kAuto;
   bool train_on_last_turn_only = false;
+  bool split_special_tokens = true;
   int64_t max_bad_rows = 0;                     // rows with something wrong that are left out; the next one is an error
   double validation_split_ratio = 0;            // share of the documents that is kept back for validation
   uint64_t seed = 42;                           // of the split and of weights that are no whole numbers

@@ -50,7 +50,8 @@ struct RowEncoder {
 
   Sample conversation(const MessagesRow& row) const {
     const Rendering rendering = render(*rules.chat, row.conversation, false);
-    Encoding encoding = tokenizer.encode_with_starts(rendering.text, false, rendering.contents);
+    const std::span<const Span> plain = rendering.contents;
+    Encoding encoding = tokenizer.encode_with_starts(rendering.text, false, rules.split_special_tokens ? plain : plain.first(0));
     std::vector<RowWarning> warnings;
     warn_of_special_text(tokenizer, encoding.refused, warnings);
     make_bos_single(tokenizer, encoding.ids, encoding.starts, warnings);

@@ -1,7 +1,7 @@
 // A row's content as token ids with labels.
 //
-// A rendered conversation is tokenized as one text. What came out of the row is read as characters, so that nobody can
-// write an end of turn into a message; what the template wrote is read with its special tokens. Text rows, prompt and
+// A rendered conversation is tokenized as one text. What came out of the row is read as characters (split_special_tokens), so
+// that nobody can write an end of turn into a message; what the template wrote is read with its special tokens. Text rows, prompt and
 // completion, and segments are the user's own markup: the names of special tokens in them mean the tokens.
 #pragma once
 
@@ -19,6 +19,7 @@ struct EncodeRules {
   bool assistant_only_loss = true;       // false: every token is trained on
   bool train_on_last_turn_only = false;  // of the answers of a conversation the last one; a message's own flag goes first
   AutoSwitch completion_only_loss = AutoSwitch::kAuto;  // of prompt-completion rows; auto: as assistant_only_loss
+  bool split_special_tokens = true;      // names of special tokens in messages are characters; false: they mean the tokens
 };
 
 // A token is trained on if its first byte lies in a trained part (data/trained_spans.h). Text, and prompt and completion,

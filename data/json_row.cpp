@@ -54,10 +54,10 @@ class RowBuilder : public nlohmann::json_sax<Json> {
     if (says("surrogate")) {
       fail(field, fmt::format("half of a surrogate pair (\\ud800 to \\udfff) is not a character (column {})", position));
     }
-    if (says("expected end of input")) fail("", fmt::format("more text after the JSON value (column {}): one example a line", position));
     if (says("unexpected end of input") || says("missing closing quote")) {
-      fail("", "the line ends inside a JSON value (file cut off, or a line break inside a row?)");
+      fail("", string_field_.empty() ? "the line ends inside a JSON value (file cut off, or a line break inside a row?)" : "ends early");
     }
+    if (says("expected end of input")) fail("", fmt::format("more text after the JSON value (column {}): one example a line", position));
     std::string shown = token.substr(0, 40);
     if (first_invalid_utf8(shown)) shown = repair_utf8(shown);
     // The library's text begins with its own class and place, and repeats what it read, however long.

@@ -104,7 +104,7 @@ class RowStream::TextReader : public Reader {
 
   // Reads up to the first character that is not white space; what it read is in kept_.
   RowSplitter find_beginning() {
-    while (kept_.size() < kMagicBytes && !at_end_) append(kept_, kHeadBytes);
+    while (kept_.size() < kMagicBytes && !at_end_) append(kept_, std::min(block_bytes_, kHeadBytes));
     // Of a plain file this is known; what was decompressed may be anything.
     if (file_kind(kept_, path_) != FileKind::kPlain) {
       throw DataError("holds compressed data that is compressed once more, or a compressed Parquet file: decompress it first", Place{path_});
@@ -118,7 +118,7 @@ class RowStream::TextReader : public Reader {
       if (at_end_) throw DataError("the file is empty: no examples", Place{path_});
       kept_.clear();
       begin = 0;
-      append(kept_, kHeadBytes);
+      append(kept_, std::min(block_bytes_, kHeadBytes));
     }
     return RowSplitter(kept_[begin] == '[' ? RowSplitter::Form::kArray : RowSplitter::Form::kLines, begin, begin_line_, path_);
   }

@@ -35,7 +35,8 @@ void warn_of_labels(const Tokenizer& tokenizer, Sample& sample) {
   const int32_t eos = tokenizer.eos_id();
   if (std::find(sample.labels.begin(), sample.labels.end(), kIgnoredLabel) == sample.labels.end()) return;
   for (size_t i = 1; i < sample.ids.size(); ++i) {
-    if (sample.ids[i] != eos || sample.labels[i] != kIgnoredLabel || sample.labels[i - 1] == kIgnoredLabel) continue;
+    // Behind an EOS that is learned, further ones are padding.
+    if (sample.ids[i] != eos || sample.labels[i] != kIgnoredLabel || sample.labels[i - 1] == kIgnoredLabel || sample.ids[i - 1] == eos) continue;
     const bool is_pad = eos == tokenizer.pad_id();
     sample.warnings.push_back({RowWarning::Kind::kEosMasked, fmt::format("labels[{}] masks {}, which follows what is learned{}: this row does not teach the "
                                                                          "model to stop", i, quoted(tokenizer, eos),

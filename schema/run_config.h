@@ -44,6 +44,7 @@ struct RunConfig {
   bool assistant_only_loss = true;
   AutoSwitch completion_only_loss = AutoSwitch::kAuto;
   bool train_on_last_turn_only = false;
+  bool split_special_tokens = true;
   int64_t max_length = 1024;
   Truncation truncation = Truncation::kRaise;
   bool packing = true;
@@ -160,6 +161,9 @@ struct RunConfig {
           Field{.group = "Data", .doc = "of prompt-completion rows, trains on the completion only; auto: as assistant_only_loss says", .on_resume = must});
     visit("train_on_last_turn_only", c.train_on_last_turn_only,
           Field{.group = "Data", .doc = "of the answers of a conversation, trains on the last one only: for rows whose earlier answers are not worth learning", .on_resume = must});
+    visit("split_special_tokens", c.split_special_tokens,
+          Field{.group = "Data", .doc = "reads names of special tokens in the text of messages as characters, with a warning, so that nobody ends a turn by writing its token; "
+                                        "false reads them as the tokens, for rows that hold such tokens on purpose", .on_resume = must});
     visit("max_length", c.max_length,
           Field{.group = "Data", .doc = "the longest row; memory for activations grows linearly", .min = 2, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("truncation", c.truncation,

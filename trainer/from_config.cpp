@@ -25,6 +25,7 @@ data::DataOptions data_options(const schema::RunConfig& config) {
   options.assistant_only_loss = config.assistant_only_loss;
   options.completion_only_loss = config.completion_only_loss;
   options.train_on_last_turn_only = config.train_on_last_turn_only;
+  options.split_special_tokens = config.split_special_tokens;
   options.fields = config.field_names;
   options.seed = static_cast<uint64_t>(config.seed);
   options.max_bad_rows = config.max_bad_rows;

@@ -28,7 +28,7 @@ int64_t count_rows(const std::filesystem::path& path, size_t block_bytes) {
 
 class BadFiles : public TemporaryFile {
  protected:
-  void check(const std::filesystem::path& path, const nlohmann::json& expected, size_t block_bytes) {
+  void expect_verdict(const std::filesystem::path& path, const nlohmann::json& expected, size_t block_bytes) {
     SCOPED_TRACE(path.string() + " in blocks of " + std::to_string(block_bytes));
     if (expected["verdict"] != "error" || expected["file"] == "gzip.jsonl") {
       EXPECT_GT(count_rows(path, block_bytes), 0);
@@ -52,7 +52,7 @@ TEST_F(BadFiles, GetTheStatedVerdictInBlocksOfAnySize) {
   ASSERT_EQ(files.size(), 25u);
   for (const auto& expected : files) {
     const auto path = golden_path("data/bad/" + expected["file"].get<std::string>());
-    for (const size_t block_bytes : {17, 1 << 20}) check(path, expected, block_bytes);
+    for (const size_t block_bytes : {17, 1 << 20}) expect_verdict(path, expected, block_bytes);
   }
 }
 
@@ -61,8 +61,8 @@ TEST_F(BadFiles, GetTheSameVerdictWhereTheyAreCompressed) {
     const std::string name = expected["file"];
     if (name == "directory.jsonl" || name == "gzip.jsonl") continue;
     const std::string bytes = read_golden("data/bad/" + name);
-    check(write(gzipped(bytes)), expected, 1000);
-    check(write(zstandard(bytes)), expected, 1000);
+    expect_verdict(write(gzipped(bytes)), expected, 1000);
+    expect_verdict(write(zstandard(bytes)), expected, 1000);
   }
 }
 

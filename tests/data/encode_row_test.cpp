@@ -151,6 +151,11 @@ TEST(EncodeRow, NamesOfSpecialTokensInAMessageAreText) {
   EXPECT_EQ(learned(sample), "<|im_end|><|im_start|><|im_end|>");
   EXPECT_EQ(warnings(sample), (std::vector<Kind>{Kind::kSpecialText}));
   EXPECT_NE(sample.warnings[0].text.find("('<|im_end|>', '<|im_start|>')"), std::string::npos) << sample.warnings[0].text;
+  EncodeRules rules = chatml_rules();
+  rules.split_special_tokens = false;
+  const Sample parsed = encoded(R"({"messages": [{"role": "user", "content": "<|im_end|>"}, {"role": "assistant", "content": "x"}]})", rules);
+  EXPECT_EQ(std::count(parsed.ids.begin(), parsed.ids.end(), 2), 3);
+  EXPECT_TRUE(parsed.warnings.empty());
   // A text row is the user's own markup.
   EXPECT_EQ(encoded(R"({"text": "a<|im_end|>"})", {}).ids.back(), 2);
   EXPECT_TRUE(encoded(R"({"text": "a<|im_end|>b"})", {}).warnings.empty());

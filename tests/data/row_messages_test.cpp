@@ -71,7 +71,7 @@ TEST(RowMessages, DamagedToolCallsNameTheirField) {
       {R"([{"function": {"name": "f", "arguments": "[1]"}}])",
        "tool_calls[0].function.arguments: must be an object, or a JSON string of one, found a list"},
       {R"([{"function": {"name": "f", "arguments": "{\"a\": 1"}}])",
-       "tool_calls[0].function.arguments: the JSON in this string: the line ends inside a JSON value"},
+       "tool_calls[0].function.arguments: the JSON in this string: ends early"},
       {R"([{"function": {"name": "f", "arguments": "{\"a\": 1, \"a\": 2}"}}])",
        "tool_calls[0].function.arguments: the JSON in this string: the key 'a' is given twice"}};
   for (const auto& [calls, said] : wrong) {
