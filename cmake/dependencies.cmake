@@ -9,6 +9,9 @@ find_package(yaml-cpp REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 add_library(PCRE2::8 ALIAS PkgConfig::PCRE2)
+find_package(ZLIB REQUIRED)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+add_library(zstd::zstd ALIAS PkgConfig::ZSTD)
 
 # NIBBLE_DEPS: the folder that scripts/setup.sh filled, which several clones may share. Torch_DIR, the customary name,
 # points at another LibTorch (<root>/share/cmake/Torch).
@@ -54,4 +57,21 @@ if(torch_openmp)
   target_link_libraries(torch_cpu INTERFACE ${torch_openmp})
 else()
   target_link_options(torch_cpu INTERFACE -fopenmp)  # a LibTorch that takes the system's
+endif()
+
+# Parquet, where asked for: Arrow's libraries and headers as the pyarrow wheel carries them, in an environment of their own.
+# Their names carry their version and there is no link without one, so they are found by pattern and linked by full path.
+if(NIBBLE_PARQUET)
+  file(GLOB arrow_roots ${NIBBLE_DEPS}/arrow/lib/python3*/site-packages/pyarrow)
+  file(GLOB arrow_libraries ${NIBBLE_DEPS}/arrow/lib/python3*/site-packages/pyarrow/libarrow.so.*)
+  file(GLOB parquet_libraries ${NIBBLE_DEPS}/arrow/lib/python3*/site-packages/pyarrow/libparquet.so.*)
+  if(NOT arrow_roots OR NOT arrow_libraries OR NOT parquet_libraries)
+    message(FATAL_ERROR "NIBBLE_PARQUET=ON, but pyarrow is not below '${NIBBLE_DEPS}/arrow': run scripts/setup.sh --parquet")
+  endif()
+  list(GET arrow_roots 0 arrow_root)
+  list(GET arrow_libraries 0 arrow_library)
+  list(GET parquet_libraries 0 parquet_library)
+  add_library(arrow_parquet INTERFACE)
+  target_include_directories(arrow_parquet SYSTEM INTERFACE ${arrow_root}/include)
+  target_link_libraries(arrow_parquet INTERFACE ${parquet_library} ${arrow_library})
 endif()

@@ -1,5 +1,7 @@
 #include "data/added_tokens.h"
 
+#include <algorithm>
+
 #include "core/utf8.h"
 
 namespace nibble::data {
@@ -31,26 +33,33 @@ void AddedTokens::add(const AddedToken& token, const std::string& pattern) {
   tokens_.push_back(token);
 }
 
-std::optional<AddedTokens::Match> AddedTokens::match_at(std::string_view text, size_t at) const {
+std::optional<AddedTokens::Match> AddedTokens::match_at(std::string_view text, size_t at, size_t special_end) const {
   std::optional<Match> best;
   uint32_t node = 0;
   for (size_t i = at; i < text.size(); ++i) {
     const auto found = edges_.find(uint64_t{node} << 8 | static_cast<uint8_t>(text[i]));
     if (found == edges_.end()) break;
     node = found->second;
-    if (ends_[node] >= 0) best = Match{i + 1, static_cast<size_t>(ends_[node])};
+    if (ends_[node] >= 0 && (!tokens_[ends_[node]].special || i < special_end)) best = Match{i + 1, static_cast<size_t>(ends_[node])};
   }
   return best;
 }
 
-void AddedTokens::split(std::string_view text, bool parse_special, RegexScratch& scratch, std::vector<Part>& parts) const {
-  size_t done = 0;
+void AddedTokens::split(std::string_view text, std::span<const Span> plain, RegexScratch& scratch, std::vector<Part>& parts,
+                        std::vector<int32_t>& refused) const {
+  size_t done = 0, range = 0;  // of plain, the first that does not end before `at`
   const auto is_word = [&](size_t at) {
     const auto c = decode_utf8(text, at);
     return word_.find(text.substr(at, c.length), 0, scratch).has_value();
   };
   for (size_t at = 0; at < text.size() && !tokens_.empty();) {
-    const auto match = begins_[static_cast<uint8_t>(text[at])] ? match_at(text, at) : std::nullopt;
+    if (!begins_[static_cast<uint8_t>(text[at])]) {
+      ++at;
+      continue;
+    }
+    while (range < plain.size() && (plain[range].end <= at || plain[range].begin == plain[range].end)) ++range;
+    const bool in_plain = range < plain.size() && plain[range].begin <= at;
+    const auto match = match_at(text, at, in_plain || range == plain.size() ? text.size() : plain[range].begin);
     if (!match) {
       ++at;
       continue;
@@ -59,7 +68,11 @@ void AddedTokens::split(std::string_view text, bool parse_special, RegexScratch&
     at = match->end;
     const AddedToken& token = tokens_[match->token];
     if (begin < done) continue;                      // swallowed by the rstrip of the one before
-    if (token.special && !parse_special) continue;
+    if (token.special && in_plain) {
+      at = std::min<size_t>(match->end, plain[range].end);
+      refused.push_back(token.id);
+      continue;
+    }
     if (token.single_word) {
       if (begin > 0 && is_word(previous_character(text, begin))) continue;
       if (end < text.size() && is_word(end)) continue;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -36,8 +37,11 @@ class AddedTokens {
     Span span;
     int32_t id = -1;  // -1: ordinary text
   };
-  // The text cut at the tokens, in order; ordinary parts are never empty. parse_special false: special tokens are text.
-  void split(std::string_view text, bool parse_special, RegexScratch& scratch, std::vector<Part>& parts) const;
+  // The text cut at the tokens, in order; ordinary parts are never empty. plain: sorted, disjoint ranges in which the names
+  // of special tokens are text like any other, and which such a name may not reach into; `refused` gets the ids of those
+  // that stand there. White space that a token swallows may lie in a plain range.
+  void split(std::string_view text, std::span<const Span> plain, RegexScratch& scratch, std::vector<Part>& parts,
+             std::vector<int32_t>& refused) const;
 
   bool empty() const { return tokens_.empty(); }
 
@@ -46,7 +50,8 @@ class AddedTokens {
     size_t end;
     size_t token;  // index in tokens_
   };
-  std::optional<Match> match_at(std::string_view text, size_t at) const;
+  // The longest token at this place; a special one only where it ends at or before special_end.
+  std::optional<Match> match_at(std::string_view text, size_t at, size_t special_end) const;
 
   std::vector<AddedToken> tokens_;
   // A trie by bytes: (node << 8 | byte) -> node; what ends at a node.

@@ -5,202 +5,232 @@
 #include <algorithm>
 #include <optional>
 
-#include "data/sample.h"
+#include "data/row_messages.h"
+#include "data/row_tokens.h"
+#include "data/row_value.h"
 
 namespace nibble::data {
 namespace {
 
-using nlohmann::json;
-
+// A schema, the name of the field that rows of it are known by, and what they must have beside it.
 struct SchemaKeys {
   RowSchema schema;
   const char* name;
-  std::vector<const char*> required;  // the first one is what a row of this schema is known by
+  const char* known_by;               // its usual name
+  std::string FieldNames::*own_name;  // where the configuration may name it otherwise; nullptr: nowhere
+  std::string FieldNames::*required;  // nullptr: nothing more
+  const char* required_key;           // of the configuration, which may name it otherwise
 };
 
 // In the order in which they are tried.
-const std::vector<SchemaKeys>& schemas() {
-  static const std::vector<SchemaKeys> table = {
-      {RowSchema::kPretokenized, "pretokenized", {"input_ids"}},
-      {RowSchema::kMessages, "messages", {"messages"}},
-      {RowSchema::kShareGpt, "sharegpt", {"conversations"}},
-      {RowSchema::kAlpaca, "alpaca", {"instruction", "output"}},
-      {RowSchema::kPromptCompletion, "prompt-completion", {"prompt", "completion"}},
-      {RowSchema::kText, "text", {"text"}},
-  };
-  return table;
+constexpr SchemaKeys kSchemas[] = {
+    {RowSchema::kPretokenized, "pretokenized", "input_ids", nullptr, nullptr, ""},
+    {RowSchema::kMessages, "messages", "messages", &FieldNames::messages, nullptr, ""},
+    {RowSchema::kShareGpt, "sharegpt", "conversations", nullptr, nullptr, ""},
+    {RowSchema::kSegments, "segments", "segments", nullptr, nullptr, ""},
+    {RowSchema::kAlpaca, "alpaca", "instruction", &FieldNames::instruction, &FieldNames::output, "dataset_output_field"},
+    {RowSchema::kPromptCompletion, "prompt-completion", "prompt", &FieldNames::prompt, &FieldNames::completion, "dataset_completion_field"},
+    {RowSchema::kText, "text", "text", &FieldNames::text, nullptr, ""},
+};
+
+const SchemaKeys& keys_of(RowSchema schema) {
+  return *std::find_if(std::begin(kSchemas), std::end(kSchemas), [&](const SchemaKeys& keys) { return keys.schema == schema; });
 }
 
-std::optional<RowSchema> detect(const json& row) {
-  for (const auto& entry : schemas()) {
-    if (row.contains(entry.required.front())) return entry.schema;
+const std::string& own_name(const SchemaKeys& keys, const FieldNames& names) {
+  static const std::string none;
+  return keys.own_name == nullptr ? none : names.*keys.own_name;
+}
+
+std::optional<RowSchema> detect(const Json& row, const FieldNames& names) {
+  for (const SchemaKeys& keys : kSchemas) {
+    if (const std::string& own = own_name(keys, names); !own.empty() && row.contains(own)) return keys.schema;
+  }
+  for (const SchemaKeys& keys : kSchemas) {
+    if (row.contains(keys.known_by)) return keys.schema;
   }
   return std::nullopt;
 }
 
-std::string keys_text(const json& row) {
-  std::string keys;
-  for (const auto& [key, value] : row.items()) {
-    if (keys.size() > 200) return keys + ", ...";
-    keys += (keys.empty() ? "" : ", ") + key;
+// Of messages and ShareGPT: both lists are found with both kinds of messages in them, so the first message decides.
+RowSchema schema_of_messages(const Json& list, RowSchema usual, const FieldNames& names) {
+  if (!list.is_array() || list.empty() || !list[0].is_object()) return usual;
+  if (!names.role.empty()) return usual;
+  if (list[0].contains("role")) return RowSchema::kMessages;
+  return list[0].contains("from") ? RowSchema::kShareGpt : usual;
+}
+
+// The names in use: the configuration's, else the usual ones.
+FieldNames names_in_use(RowSchema schema, FieldNames names) {
+  const auto usual = [](std::string& name, const char* usual_name) {
+    if (name.empty()) name = usual_name;
+  };
+  const bool sharegpt = schema == RowSchema::kShareGpt;
+  usual(names.text, "text");
+  usual(names.messages, sharegpt ? "conversations" : "messages");
+  usual(names.role, sharegpt ? "from" : "role");
+  usual(names.content, sharegpt ? "value" : "content");
+  usual(names.train, "train");
+  usual(names.prompt, "prompt");
+  usual(names.completion, "completion");
+  usual(names.instruction, "instruction");
+  usual(names.input, "input");
+  usual(names.output, "output");
+  usual(names.history, "history");
+  usual(names.system, "system");
+  usual(names.tools, "tools");
+  return names;
+}
+
+std::optional<RowSchema> fixed_schema(DatasetFormat format) {
+  switch (format) {
+    case DatasetFormat::kAuto: return std::nullopt;
+    case DatasetFormat::kAlpaca: return RowSchema::kAlpaca;
+    case DatasetFormat::kText: return RowSchema::kText;
+    case DatasetFormat::kPretokenized: return RowSchema::kPretokenized;
+    case DatasetFormat::kMessages: return RowSchema::kMessages;
+    case DatasetFormat::kShareGpt: return RowSchema::kShareGpt;
+    case DatasetFormat::kPromptCompletion: return RowSchema::kPromptCompletion;
+    case DatasetFormat::kSegments: return RowSchema::kSegments;
   }
-  return keys.empty() ? "none" : keys;
+  return std::nullopt;
 }
 
-std::string text_at(const json& row, const char* key, const RowPlace& place, const std::string& field) {
-  const auto found = row.find(key);
-  if (found == row.end()) place.fail(field, "missing");
-  if (!found->is_string()) place.fail(field, fmt::format("must be a string, found {}", type_text(*found)));
-  return found->get<std::string>();
+[[noreturn]] void fail_unknown(const Json& row, const RowPlace& place) {
+  if (row.contains("chosen") || row.contains("rejected")) {
+    place.fail("", "has the fields of preference data (chosen, rejected), which nibble does not train on; to train on what was chosen, set "
+                   "dataset_completion_field: chosen");
+  }
+  place.fail("", fmt::format("no known format has these keys ({}); known: text {{text}}, alpaca {{instruction, input, output}}, messages "
+                             "{{messages}}, prompt-completion {{prompt, completion}}, sharegpt {{conversations}}, segments {{segments}}, "
+                             "pretokenized {{input_ids}}; other names are told by dataset_text_field, dataset_messages_field, "
+                             "dataset_prompt_field and dataset_completion_field, ...", keys_text(row)));
 }
 
-// Missing and null mean empty.
-std::string optional_text(const json& row, const char* key, const RowPlace& place) {
-  const auto found = row.find(key);
-  if (found == row.end() || found->is_null()) return "";
-  return text_at(row, key, place, key);
-}
-
-AlpacaRow read_alpaca(const json& row, const RowPlace& place) {
+AlpacaRow read_alpaca(const Json& row, const FieldNames& names, const RowPlace& place) {
   AlpacaRow out;
-  out.instruction = text_at(row, "instruction", place, "instruction");
-  out.input = optional_text(row, "input", place);
-  out.output = text_at(row, "output", place, "output");
-  out.system = optional_text(row, "system", place);
-  const auto history = row.find("history");
-  if (history == row.end() || history->is_null()) return out;
-  if (!history->is_array()) place.fail("history", fmt::format("must be a list of [question, answer] pairs, found {}", type_text(*history)));
+  out.instruction = text_at(row, names.instruction, names.instruction, place);
+  out.input = optional_text(row, names.input, names.input, place);
+  out.output = text_at(row, names.output, names.output, place);
+  out.system = optional_text(row, names.system, names.system, place);
+  const Json* history = find_value(row, names.history);
+  if (history == nullptr) return out;
+  if (!history->is_array()) {
+    place.fail(names.history, fmt::format("must be a list of [question, answer] pairs, found {}", type_text(*history)));
+  }
   for (size_t i = 0; i < history->size(); ++i) {
-    const json& turn = (*history)[i];
+    const Json& turn = (*history)[i];
     if (!turn.is_array() || turn.size() != 2 || !turn[0].is_string() || !turn[1].is_string()) {
-      place.fail(fmt::format("history[{}]", i), "must be a pair of strings [question, answer]");
+      place.fail(fmt::format("{}[{}]", names.history, i), "must be a pair of strings [question, answer]");
     }
     out.history.emplace_back(turn[0].get<std::string>(), turn[1].get<std::string>());
   }
   return out;
 }
 
-std::string known_role(const std::string& role, const std::string& field, const RowPlace& place) {
-  if (role == "human" || role == "user") return "user";
-  if (role == "gpt" || role == "assistant" || role == "model") return "assistant";
-  if (role == "system") return "system";
-  if (role == "tool" || role == "observation" || role == "function") return "tool";
-  place.fail(field, fmt::format("unknown role '{}' (known: system, user, assistant, tool)", role));
-}
-
-// A list of {role_key: ..., content_key: ...}.
-std::vector<Message> read_turns(const json& row, const char* key, const char* role_key, const char* content_key, const RowPlace& place) {
-  const json& list = row.at(key);
-  if (!list.is_array()) place.fail(key, fmt::format("must be a list of messages, found {}", type_text(list)));
-  if (list.empty()) place.fail(key, "is empty: a conversation needs a message");
-  std::vector<Message> messages;
-  for (size_t i = 0; i < list.size(); ++i) {
-    const std::string at = fmt::format("{}[{}]", key, i);
-    if (!list[i].is_object()) place.fail(at, fmt::format("must be an object with '{}' and '{}', found {}", role_key, content_key, type_text(list[i])));
-    if (list[i].contains("tool_calls") && !list[i]["tool_calls"].is_null()) {
-      place.fail(at + ".tool_calls", "tool calls cannot be rendered by the built-in templates; leave such rows out");
-    }
-    Message message;
-    message.role = known_role(text_at(list[i], role_key, place, at + "." + role_key), at + "." + role_key, place);
-    message.content = text_at(list[i], content_key, place, at + "." + content_key);
-    messages.push_back(std::move(message));
-  }
-  return messages;
-}
-
-std::vector<int64_t> read_integers(const json& row, const char* key, int64_t low, int64_t high, const RowPlace& place) {
-  const json& list = row.at(key);
-  if (!list.is_array()) place.fail(key, fmt::format("must be a list of integers, found {}", type_text(list)));
-  std::vector<int64_t> values;
-  values.reserve(list.size());
-  for (size_t i = 0; i < list.size(); ++i) {
-    const std::string at = fmt::format("{}[{}]", key, i);
-    if (!list[i].is_number_integer()) place.fail(at, fmt::format("must be an integer, found {}", list[i].dump(-1, ' ', true).substr(0, 40)));
-    const bool huge = list[i].is_number_unsigned() && list[i].get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
-    const int64_t value = huge ? INT64_MAX : list[i].get<int64_t>();
-    if (value < low || value > high) place.fail(at, fmt::format("is {}, outside {}..{}", list[i].dump(), low, high));
-    values.push_back(value);
-  }
-  return values;
-}
-
-PretokenizedRow read_pretokenized(const json& row, const RowPlace& place, int64_t vocab_size) {
-  const auto given = [&](const char* key) { return row.contains(key) && !row.at(key).is_null(); };
-  const auto ids = read_integers(row, "input_ids", 0, vocab_size - 1, place);
-  if (ids.empty()) place.fail("input_ids", "is empty");
-  const auto same_length = [&](const char* key, const std::vector<int64_t>& values) {
-    if (values.size() != ids.size()) place.fail(key, fmt::format("has {} entries, input_ids has {}", values.size(), ids.size()));
-  };
-  std::vector<int64_t> labels = ids, mask(ids.size(), 1);
-  if (given("labels")) {
-    labels = read_integers(row, "labels", kIgnoredLabel, vocab_size - 1, place);
-    same_length("labels", labels);
-  }
-  if (given("attention_mask")) {
-    mask = read_integers(row, "attention_mask", 0, 1, place);
-    same_length("attention_mask", mask);
-  }
-  PretokenizedRow out;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (mask[i] == 0) continue;  // padding
-    if (labels[i] != kIgnoredLabel && labels[i] != ids[i]) {
-      place.fail(fmt::format("labels[{}]", i), fmt::format("is {}, but input_ids[{}] is {}: labels repeat the id or are {} (nibble "
-                                                           "shifts them itself)", labels[i], i, ids[i], kIgnoredLabel));
-    }
-    out.ids.push_back(static_cast<int32_t>(ids[i]));
-    out.labels.push_back(static_cast<int32_t>(labels[i]));
-  }
-  if (out.ids.empty()) place.fail("attention_mask", "masks every token");
+MessagesRow read_conversation(const Json& row, const FieldNames& names, const RowPlace& place) {
+  MessagesRow out;
+  out.conversation.messages = read_messages(row, names.messages, names, place);
+  put_system_in_front(optional_text(row, names.system, names.system, place), out.conversation.messages);
+  out.conversation.tools = read_tools(row, names.tools, place);
   return out;
 }
 
-const SchemaKeys& keys_of(RowSchema schema) {
-  return *std::find_if(schemas().begin(), schemas().end(), [&](const SchemaKeys& entry) { return entry.schema == schema; });
+RowContent read_prompt_completion(const RowShape& shape, const Json& row, const RowPlace& place) {
+  const FieldNames& names = shape.fields;
+  if (!shape.has_messages) {
+    return PromptCompletionRow{text_at(row, names.prompt, names.prompt, place), text_at(row, names.completion, names.completion, place)};
+  }
+  MessagesRow out;
+  std::vector<Message>& messages = out.conversation.messages;
+  messages = read_messages(row, names.prompt, names, place);
+  put_system_in_front(optional_text(row, names.system, names.system, place), messages);
+  out.completion = static_cast<int64_t>(messages.size());
+  for (Message& message : read_messages(row, names.completion, names, place)) messages.push_back(std::move(message));
+  out.conversation.tools = read_tools(row, names.tools, place);
+  return out;
+}
+
+SegmentsRow read_segments(const Json& row, const RowPlace& place) {
+  const Json& list = row.at("segments");
+  if (!list.is_array()) place.fail("segments", fmt::format("must be a list of {{label, text}}, found {}", type_text(list)));
+  if (list.empty()) place.fail("segments", "is empty");
+  SegmentsRow out;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string at = fmt::format("segments[{}]", i);
+    if (!list[i].is_object()) place.fail(at, fmt::format("must be an object with 'label' and 'text', found {}", type_text(list[i])));
+    const auto label = list[i].find("label");
+    if (label == list[i].end()) place.fail(at + ".label", "missing");
+    if (!label->is_boolean()) place.fail(at + ".label", fmt::format("must be true (learned) or false, found {}", type_text(*label)));
+    out.segments.push_back({text_at(list[i], "text", at + ".text", place), label->get<bool>()});
+  }
+  return out;
 }
 
 }  // namespace
 
 std::string_view schema_name(RowSchema schema) { return keys_of(schema).name; }
 
-RowSchema choose_schema(DatasetFormat format, const json& first, const RowPlace& place) {
-  switch (format) {
-    case DatasetFormat::kAlpaca: return RowSchema::kAlpaca;
-    case DatasetFormat::kText: return RowSchema::kText;
-    case DatasetFormat::kPretokenized: return RowSchema::kPretokenized;
-    case DatasetFormat::kAuto: break;
+RowShape choose_shape(DatasetFormat format, const FieldNames& names, const Json& first, const RowPlace& place) {
+  RowShape shape;
+  const auto fixed = fixed_schema(format);
+  shape.first_line = fixed ? 0 : place.line;
+  const auto found = fixed ? fixed : detect(first, names);
+  if (!found) fail_unknown(first, place);
+  shape.schema = *found;
+  FieldNames wanted = names;
+  if (shape.schema == RowSchema::kMessages || shape.schema == RowSchema::kShareGpt) {
+    // Either list may hold either kind of messages, and a fixed format says which kind.
+    const char* other = shape.schema == RowSchema::kMessages ? "conversations" : "messages";
+    if (wanted.messages.empty()) wanted.messages = first.contains(keys_of(shape.schema).known_by) || !first.contains(other) ? keys_of(shape.schema).known_by : other;
+    if (!fixed && first.contains(wanted.messages)) shape.schema = schema_of_messages(first.at(wanted.messages), shape.schema, names);
   }
-  if (const auto found = detect(first)) return *found;
-  place.fail("", fmt::format("no known format has these keys ({}); known: text {{text}}, alpaca {{instruction, input, output}}, "
-                             "messages {{messages}}, prompt-completion {{prompt, completion}}, sharegpt {{conversations}}, "
-                             "pretokenized {{input_ids}}", keys_text(first)));
+  shape.fields = names_in_use(shape.schema, wanted);
+  shape.has_messages = shape.schema == RowSchema::kPromptCompletion && first.contains(shape.fields.prompt) && first.at(shape.fields.prompt).is_array();
+  return shape;
 }
 
-RowContent read_row(RowSchema schema, const json& row, const RowPlace& place, int64_t first_line, int64_t vocab_size) {
-  const SchemaKeys& keys = keys_of(schema);
-  for (const char* key : keys.required) {
+RowContent read_row(const RowShape& shape, const Json& row, const RowPlace& place, int64_t vocab_size) {
+  const SchemaKeys& keys = keys_of(shape.schema);
+  const FieldNames& names = shape.fields;
+  const bool is_list = shape.schema == RowSchema::kMessages || shape.schema == RowSchema::kShareGpt;
+  const std::string known_by = is_list ? names.messages : keys.own_name != nullptr ? names.*keys.own_name : keys.known_by;
+  const std::string required = keys.required != nullptr ? names.*keys.required : known_by;
+  for (const std::string& key : {known_by, required}) {
     if (row.contains(key)) continue;
-    const auto other = detect(row);
-    if (other && *other != schema) {
-      place.fail("", fmt::format("has the fields of {}; line {} had those of {} (one schema a file)", schema_name(*other), first_line, keys.name));
+    // Whether the row is of another shape is told without the configuration's names, which are this one's.
+    const auto other = detect(row, {});
+    if (other && *other != shape.schema && !row.contains(known_by)) {
+      const std::string there = shape.first_line == 0 ? fmt::format("dataset_format is {}", keys.name)
+                                                      : fmt::format("{} {} had those of {} (one schema a file)", place.counts_rows ? "row" : "line",
+                                                                    shape.first_line, keys.name);
+      place.fail("", fmt::format("has the fields of {}; {}", schema_name(*other), there));
     }
-    place.fail(key, "missing");
+    place.fail(key, key == required && keys.required != nullptr ? fmt::format("missing (a field of another name is told by {})", keys.required_key) : "missing");
   }
-  switch (schema) {
-    case RowSchema::kAlpaca: return read_alpaca(row, place);
-    case RowSchema::kText: return TextRow{text_at(row, "text", place, "text")};
+  switch (shape.schema) {
+    case RowSchema::kAlpaca: return read_alpaca(row, names, place);
+    case RowSchema::kText: return TextRow{text_at(row, names.text, names.text, place)};
     case RowSchema::kPretokenized: return read_pretokenized(row, place, vocab_size);
-    case RowSchema::kMessages: return MessagesRow{{read_turns(row, "messages", "role", "content", place)}};
-    case RowSchema::kPromptCompletion:
-      return PromptCompletionRow{text_at(row, "prompt", place, "prompt"), text_at(row, "completion", place, "completion")};
-    case RowSchema::kShareGpt: {
-      MessagesRow out{{read_turns(row, "conversations", "from", "value", place)}};
-      if (const std::string system = optional_text(row, "system", place); !system.empty()) {
-        out.conversation.messages.insert(out.conversation.messages.begin(), Message{"system", system});
-      }
-      return out;
-    }
+    case RowSchema::kMessages:
+    case RowSchema::kShareGpt: return read_conversation(row, names, place);
+    case RowSchema::kPromptCompletion: return read_prompt_completion(shape, row, place);
+    case RowSchema::kSegments: return read_segments(row, place);
   }
   throw std::logic_error("unknown row schema");
+}
+
+bool needs_template(const RowShape& shape) {
+  switch (shape.schema) {
+    case RowSchema::kAlpaca:
+    case RowSchema::kMessages:
+    case RowSchema::kShareGpt: return true;
+    case RowSchema::kPromptCompletion: return shape.has_messages;
+    case RowSchema::kText:
+    case RowSchema::kPretokenized:
+    case RowSchema::kSegments: return false;
+  }
+  return false;
 }
 
 }  // namespace nibble::data

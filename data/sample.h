@@ -2,17 +2,33 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace nibble::data {
 
 inline constexpr int32_t kIgnoredLabel = -100;
 
+// What is odd about a row without keeping it from being used. The first few of a kind are said, all are counted.
+struct RowWarning {
+  enum class Kind : uint8_t {
+    kSpecialText,   // the row's own text holds the name of a special token; it is read as characters
+    kDoubledBos,    // two BOS in front; one is dropped
+    kNoEndOfTurn,   // the last token learned is no end of a turn, so this row does not teach to stop
+    kEosMasked,     // pre-tokenized: EOS follows what is learned, but is masked (a collator took it for padding)
+  };
+  Kind kind;
+  std::string text;  // what a person reads, without the place
+};
+
+inline constexpr size_t kRowWarningKinds = 4;
+
 // One document. labels[i] is ids[i] itself where it is trained on and kIgnoredLabel where it is not (unshifted:
 // position i-1 predicts labels[i]; the first label of a document never counts).
 struct Sample {
   std::vector<int32_t> ids;
   std::vector<int32_t> labels;  // as long as ids
+  std::vector<RowWarning> warnings = {};
 };
 
 // One micro-batch: B documents or packed rows laid end to end, without padding. Documents never attend to each other.

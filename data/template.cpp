@@ -21,6 +21,21 @@ constexpr std::string_view kAlpacaSystemWithInput =
 
 uint32_t size_of(const std::string& text) { return static_cast<uint32_t>(text.size()); }
 
+// Text that comes out of the row.
+void append_content(const std::string& content, Rendering& out) {
+  const uint32_t begin = size_of(out.text);
+  out.text.append(content);
+  if (!content.empty()) out.contents.push_back({begin, size_of(out.text)});
+}
+
+// Neither built-in template has a place for tools.
+void refuse_tools(const Conversation& conversation) {
+  if (!conversation.tools.is_null()) throw DataError("tools cannot be rendered by the built-in templates; leave such rows out");
+  for (const Message& message : conversation.messages) {
+    if (message.fields.contains("tool_calls")) throw DataError("tool calls cannot be rendered by the built-in templates; leave such rows out");
+  }
+}
+
 Rendering render_chatml(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
   Rendering out;
   const auto header = [&](std::string_view role) {
@@ -38,7 +53,8 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
     }
     header(message.role);
     const uint32_t begin = size_of(out.text);
-    out.text.append(message.content).append(kTurnEnd);
+    append_content(message.content, out);
+    out.text.append(kTurnEnd);
     if (message.role == "assistant") out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(i)});
     out.text.append("\n");
   }
@@ -48,22 +64,27 @@ Rendering render_chatml(const Template& chat, std::span<const Message> messages,
 
 Rendering render_alpaca(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
   Rendering out;
-  std::string_view system = kAlpacaSystem;
   size_t first = 0;  // message that is not the system's
+  out.text.append(chat.bos);
   if (!messages.empty() && messages.front().role == "system") {
-    system = messages.front().content;
+    append_content(messages.front().content, out);
     messages = messages.subspan(1);
     first = 1;
+  } else {
+    out.text.append(kAlpacaSystem);
   }
-  out.text.append(chat.bos).append(system).append("\n\n");
+  out.text.append("\n\n");
   for (size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     if (message.role == "user") {
-      out.text.append("### Instruction:\n").append(message.content).append("\n\n");
+      out.text.append("### Instruction:\n");
+      append_content(message.content, out);
+      out.text.append("\n\n");
     } else if (message.role == "assistant") {
       out.text.append("### Response:");
       const uint32_t begin = size_of(out.text);
-      out.text.append(message.content).append(chat.end_of_turn);
+      append_content(message.content, out);
+      out.text.append(chat.end_of_turn);
       out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(first + i)});
       if (i + 1 < messages.size()) out.text.append("\n\n");
     } else {
@@ -135,6 +156,7 @@ Template choose_template(std::optional<ChatTemplate> choice, const Tokenizer& to
 }
 
 Rendering render(const Template& chat, const Conversation& conversation, bool add_generation_prompt) {
+  refuse_tools(conversation);
   switch (chat.kind) {
     case ChatTemplate::kChatml: return render_chatml(chat, conversation.messages, add_generation_prompt);
     case ChatTemplate::kAlpaca: return render_alpaca(chat, conversation.messages, add_generation_prompt);

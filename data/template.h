@@ -31,6 +31,7 @@ struct Answer {
 struct Rendering {
   std::string text;
   std::vector<Answer> answers;  // in order, disjoint; of every message of the assistant, learned or not
+  std::vector<Span> contents;   // what came out of the row, in order, disjoint, not empty; the rest the template wrote
 };
 
 struct Template {

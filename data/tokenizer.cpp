@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <limits>
 #include <mutex>
 #include <unordered_map>
@@ -22,6 +23,7 @@ struct Scratch {
   RegexScratch regex;
   WordCache cache;
   std::vector<AddedTokens::Part> parts, inner;
+  std::vector<Span> inner_plain;
   std::vector<Span> words;
   std::vector<Token> tokens;
 };
@@ -123,16 +125,37 @@ struct Tokenizer::State {
     }
   }
 
+  // The ranges of a text in those of a stretch of it, by where the stretch's bytes come from.
+  static void trace_ranges(const TracedText& stretch, std::span<const Span> ranges, std::vector<Span>& out) {
+    out.clear();
+    const auto size = static_cast<uint32_t>(stretch.text.size());
+    const auto first_from = [&](uint32_t origin) {
+      uint32_t low = 0, high = size;
+      while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        stretch.origin(middle) < origin ? low = middle + 1 : high = middle;
+      }
+      return low;
+    };
+    if (size == 0) return;
+    const auto ends_before = [](const Span& range, uint32_t at) { return range.end <= at; };
+    auto range = std::lower_bound(ranges.begin(), ranges.end(), stretch.origin(0), ends_before);
+    for (; range != ranges.end() && range->begin <= stretch.origin(size - 1); ++range) {
+      const Span traced{first_from(range->begin), first_from(range->end)};
+      if (traced.begin < traced.end) out.push_back(traced);
+    }
+  }
+
+  // plain: see Tokenizer::encode_with_starts. refused: gets the special tokens that stand there.
   template <class Emit>
-  void encode(std::string_view text, SpecialText special_text, const Emit& emit) const {
+  void encode(std::string_view text, std::span<const Span> plain, std::vector<int32_t>& refused, const Emit& emit) const {
     // Positions are 32 bits, and normalization can make a text longer.
     if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 4) {
       throw DataError(fmt::format("a text of {} bytes is too long to tokenize at once (limit 512 MiB): split it", text.size()));
     }
-    const bool parse = special_text == SpecialText::kParse;
     auto scratch = borrow();
     scratch->parts.clear();
-    raw.split(text, parse, scratch->regex, scratch->parts);
+    raw.split(text, plain, scratch->regex, scratch->parts, refused);
     for (size_t i = 0; i < scratch->parts.size(); ++i) {
       const auto part = scratch->parts[i];
       if (part.id >= 0) {
@@ -147,7 +170,8 @@ struct Tokenizer::State {
         continue;
       }
       scratch->inner.clear();
-      normalized.split(stretch.text, parse, scratch->regex, scratch->inner);
+      trace_ranges(stretch, plain, scratch->inner_plain);
+      normalized.split(stretch.text, scratch->inner_plain, scratch->regex, scratch->inner, refused);
       for (const auto& inner : scratch->inner) {
         if (inner.id >= 0) {
           emit(inner.id, stretch.origin(inner.span.begin));
@@ -162,6 +186,11 @@ struct Tokenizer::State {
       }
     }
     give_back(std::move(scratch));
+  }
+
+  // All of a text as one range; longer ones are refused by encode().
+  static Span whole(std::string_view text) {
+    return {0, static_cast<uint32_t>(std::min<size_t>(text.size(), std::numeric_limits<uint32_t>::max()))};
   }
 
   // Valid UTF-8 as it is; ill-formed parts replaced, in `repaired`.
@@ -201,7 +230,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 4);
   if (add_special_tokens) ids = state_->spec.prefix;
-  state_->encode(State::checked(text, repaired), special, [&](int32_t id, uint32_t) { ids.push_back(id); });
+  const std::string_view valid = State::checked(text, repaired);
+  const Span whole = State::whole(valid);
+  std::vector<int32_t> refused;
+  state_->encode(valid, std::span(&whole, special == SpecialText::kPlain ? 1 : 0), refused, [&](int32_t id, uint32_t) { ids.push_back(id); });
   if (add_special_tokens) ids.insert(ids.end(), state_->spec.suffix.begin(), state_->spec.suffix.end());
   return ids;
 }
@@ -209,18 +241,24 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
 Encoding Tokenizer::encode_with_starts(std::string_view text, bool add_special_tokens, SpecialText special) const {
   std::string repaired;
   const std::string_view valid = State::checked(text, repaired);
+  const Span whole = State::whole(valid);
+  return encode_with_starts(valid, add_special_tokens, std::span(&whole, special == SpecialText::kPlain ? 1 : 0));
+}
+
+Encoding Tokenizer::encode_with_starts(std::string_view text, bool add_special_tokens, std::span<const Span> plain) const {
+  if (const auto wrong = first_invalid_utf8(text)) throw DataError(fmt::format("the text is not valid UTF-8 at byte {}", *wrong));
   Encoding out;
   if (add_special_tokens) {
     out.ids = state_->spec.prefix;
     out.starts.assign(out.ids.size(), 0);
   }
-  state_->encode(valid, special, [&](int32_t id, uint32_t start) {
+  state_->encode(text, plain, out.refused, [&](int32_t id, uint32_t start) {
     out.ids.push_back(id);
     out.starts.push_back(start);
   });
   if (add_special_tokens) {
     out.ids.insert(out.ids.end(), state_->spec.suffix.begin(), state_->spec.suffix.end());
-    out.starts.resize(out.ids.size(), static_cast<uint32_t>(valid.size()));
+    out.starts.resize(out.ids.size(), static_cast<uint32_t>(text.size()));
   }
   return out;
 }

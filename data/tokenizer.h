@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "data/gguf_vocab.h"
+#include "data/regex.h"
 
 namespace nibble::data {
 
@@ -29,6 +30,7 @@ enum class SpecialText : uint8_t {
 struct Encoding {
   std::vector<int32_t> ids;
   std::vector<uint32_t> starts;  // [ids] byte offset in the text of each token's first byte; never decreases
+  std::vector<int32_t> refused;  // special tokens whose names stand where they are plain text, in order
 };
 
 class Tokenizer {
@@ -42,6 +44,10 @@ class Tokenizer {
   // THROWS DataError where a text is 2 GiB or longer.
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens, SpecialText special = SpecialText::kParse) const;
   Encoding encode_with_starts(std::string_view text, bool add_special_tokens, SpecialText special = SpecialText::kParse) const;
+  // plain: sorted, disjoint byte ranges (what a user wrote, in a text that a template made) in which names of special tokens
+  // are characters like any other. Where no such name stands in them, the ids are those of kParse.
+  // REQUIRES valid UTF-8, checked: DataError.
+  Encoding encode_with_starts(std::string_view text, bool add_special_tokens, std::span<const Span> plain) const;
 
   // Ill-formed UTF-8 in the result (a character cut in half) is written as U+FFFD.
   // THROWS DataError where an id is outside the vocabulary.

@@ -26,10 +26,12 @@ template <> struct EnumNames<Recompute> {
 template <> struct EnumNames<BaseResidency> { static constexpr std::array<std::string_view, 3> names{"auto", "resident", "streamed"}; };
 template <> struct EnumNames<AutoSwitch> { static constexpr std::array<std::string_view, 3> names{"auto", "true", "false"}; };
 template <> struct EnumNames<DatasetFormat> {
-  static constexpr std::array<std::string_view, 4> names{"auto", "alpaca", "text", "pretokenized"};
+  static constexpr std::array<std::string_view, 8> names{"auto",     "alpaca",   "text",              "pretokenized",
+                                                         "messages", "sharegpt", "prompt-completion", "segments"};
 };
 template <> struct EnumNames<TemplateChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "alpaca", "chatml"}; };
 template <> struct EnumNames<Truncation> { static constexpr std::array<std::string_view, 3> names{"raise", "truncate", "drop"}; };
+template <> struct EnumNames<PackingStrategy> { static constexpr std::array<std::string_view, 2> names{"ffd", "bfd"}; };
 template <> struct EnumNames<DeviceChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "cpu", "cuda"}; };
 template <> struct EnumNames<EvalStrategy> { static constexpr std::array<std::string_view, 3> names{"no", "steps", "epoch"}; };
 template <> struct EnumNames<ReportTo> { static constexpr std::array<std::string_view, 1> names{"none"}; };
@@ -45,6 +47,15 @@ struct EnumAliases { static constexpr std::array<EnumName<Enum>, 0> names{}; };
 template <> struct EnumAliases<Optim> {
   static constexpr std::array<EnumName<Optim>, 2> names{{{"adamw_bnb_8bit", Optim::kAdamw8bit},
                                                          {"adamw_torch_fused", Optim::kAdamwTorch}}};
+};
+
+// TRL's and axolotl's names of the same shapes.
+template <> struct EnumAliases<DatasetFormat> {
+  static constexpr std::array<EnumName<DatasetFormat>, 5> names{{{"prompt_completion", DatasetFormat::kPromptCompletion},
+                                                                 {"openai", DatasetFormat::kMessages},
+                                                                 {"chat_template", DatasetFormat::kMessages},
+                                                                 {"completion", DatasetFormat::kText},
+                                                                 {"input_output", DatasetFormat::kSegments}}};
 };
 
 template <class Enum>

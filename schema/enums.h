@@ -15,10 +15,13 @@ enum class Optim : uint8_t {                                            // optim
 enum class Recompute : uint8_t { kAuto, kNone, kElementwise, kMlp, kLayer, kOffload };  // recompute
 enum class BaseResidency : uint8_t { kAuto, kResident, kStreamed };                    // base_residency
 enum class AutoSwitch : uint8_t { kAuto, kTrue, kFalse };               // a switch that may be left to the planner
-enum class DatasetFormat : uint8_t { kAuto, kAlpaca, kText, kPretokenized };         // dataset_format
+enum class DatasetFormat : uint8_t {                                    // dataset_format: auto, alpaca, text, ...
+  kAuto, kAlpaca, kText, kPretokenized, kMessages, kShareGpt, kPromptCompletion, kSegments
+};
 enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
 enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own
 enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation
+enum class PackingStrategy : uint8_t { kFfd, kBfd };                    // packing_strategy
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device
 enum class EvalStrategy : uint8_t { kNo, kSteps, kEpoch };              // eval_strategy
 enum class ReportTo : uint8_t { kNone };                                // report_to

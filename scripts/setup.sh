@@ -2,6 +2,7 @@
 # Installs what nibble needs to build, run its demo and pass its tests. Idempotent: seconds when all is there.
 #
 #   scripts/setup.sh            build and run (1.4 GB)
+#   scripts/setup.sh --parquet  also Arrow, to read Parquet files (pyarrow's wheel, 165 MB): cmake -DNIBBLE_PARQUET=ON
 #   scripts/setup.sh --peer     also the Python peers that tests/e2e and bench/ compare with (transformers, PEFT,
 #                               bitsandbytes; 2.5 GB more)
 #
@@ -13,11 +14,13 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 deps=${NIBBLE_DEPS:-$root/.deps}
 peer=0
+parquet=0
 for arg in "$@"; do
   case "$arg" in
     --peer) peer=1 ;;
+    --parquet) parquet=1 ;;
     -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) echo "setup.sh: unknown argument '$arg' (known: --peer)" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown argument '$arg' (known: --peer, --parquet)" >&2; exit 2 ;;
   esac
 done
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -28,7 +31,7 @@ fail() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 # ---- Debian packages -------------------------------------------------------------------------------------------
 packages=(build-essential cmake ninja-build ccache pkg-config python3 python3-venv
           libyaml-cpp-dev libsentencepiece-dev nlohmann-json3-dev libcli11-dev libfmt-dev libpcre2-dev
-          libxxhash-dev libgtest-dev libgmock-dev libbenchmark-dev)
+          libxxhash-dev zlib1g-dev libzstd-dev libgtest-dev libgmock-dev libbenchmark-dev)
 missing=()
 for p in "${packages[@]}"; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
@@ -88,6 +91,17 @@ if [ $peer = 1 ]; then
     done
     install_into "$env" -r "$root/scripts/peer_requirements.txt"
     printf '%s' "$stamp" > "$env/.installed"
+  fi
+fi
+if [ $parquet = 1 ]; then
+  wanted=(pyarrow==26.0.1)
+  env=$deps/arrow
+  if ! is_made "$env" "${wanted[*]}"; then
+    say "making the environment $env (Arrow)"
+    rm -rf "$env"
+    python3 -m venv "$env"
+    install_into "$env" "${wanted[@]}"
+    printf '%s' "${wanted[*]}" > "$env/.installed"
   fi
 fi
 say "ready: $deps"

@@ -43,8 +43,7 @@ std::vector<int32_t> parse_ids(const std::string& text, const std::string& file,
 
 int run(const Options& options, const CommonOptions& common) {
   const Artifact artifact = resolve_artifact(options.src, common.set);
-  const auto source = io::open_weight_source(artifact.config.model_name_or_path);
-  const data::Tokenizer tokenizer = open_tokenizer(*source);
+  const data::Tokenizer tokenizer = open_tokenizer(artifact.config.model_name_or_path);
   std::ifstream file;
   const bool from_file = !options.file.empty() && options.file != "-";
   if (from_file) {

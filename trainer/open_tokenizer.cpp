@@ -1,6 +1,9 @@
 #include "trainer/open_tokenizer.h"
 
+#include <filesystem>
+
 #include "io/gguf.h"
+#include "io/hub_cache.h"
 
 namespace nibble::trainer {
 namespace {
@@ -31,6 +34,13 @@ data::GgufVocab gguf_vocab(const io::GgufFile& file) {
 data::Tokenizer open_tokenizer(const io::WeightSource& source) {
   if (const io::GgufFile* gguf = source.gguf()) return data::Tokenizer::from_gguf(gguf_vocab(*gguf));
   return data::Tokenizer::from_folder(source.path());
+}
+
+data::Tokenizer open_tokenizer(const std::string& model_name_or_path) {
+  const std::filesystem::path model = io::find_model(model_name_or_path);
+  std::error_code missing;
+  if (std::filesystem::is_directory(model, missing)) return data::Tokenizer::from_folder(model);
+  return open_tokenizer(*io::open_weight_source(model_name_or_path));
 }
 
 }  // namespace nibble::trainer

@@ -15,6 +15,7 @@ PAGE = "docs/architecture.md"
 LIBRARIES = [
     (r"fmt/", "fmt"), (r"xxhash\.h", "xxhash"), (r"yaml-cpp/", "yaml-cpp"), (r"nlohmann/", "nlohmann-json"),
     (r"CLI/", "CLI11"), (r"sentencepiece", "sentencepiece"), (r"pcre2", "PCRE2"),
+    (r"zlib\.h", "zlib"), (r"zstd(_errors)?\.h", "zstd"), (r"(arrow|parquet)/", "Arrow"),
     (r"(ATen|c10|torch)/", "LibTorch"), (r"cuda|cooperative_groups|cub/", "CUDA"),
 ]
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)

@@ -66,6 +66,8 @@ TEST(ValueText, PrintsEachType) {
   EXPECT_EQ(value_text(std::vector<std::string>{}), "[]");
   EXPECT_EQ(value_text(std::vector<std::string>{"a"}), "a");
   EXPECT_EQ(value_text(std::vector<std::string>{"a", "b: c"}), "[a, \"b: c\"]");
+  EXPECT_EQ(value_text(std::vector<double>{}), "[]");
+  EXPECT_EQ(value_text(std::vector<double>{0.5, 2}), "[0.5, 2]");
   EXPECT_EQ(value_text(ComputeDtype::kFloat32), "float32");
 }
 
@@ -89,9 +91,10 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(Recompute::kOffload);
   expect_names_round_trip(BaseResidency::kStreamed);
   expect_names_round_trip(AutoSwitch::kFalse);
-  expect_names_round_trip(DatasetFormat::kPretokenized);
+  expect_names_round_trip(DatasetFormat::kSegments);
   expect_names_round_trip(TemplateChoice::kChatml);
   expect_names_round_trip(Truncation::kDrop);
+  expect_names_round_trip(PackingStrategy::kBfd);
   expect_names_round_trip(DeviceChoice::kCuda);
   expect_names_round_trip(EvalStrategy::kEpoch);
   expect_names_round_trip(ReportTo::kNone);
@@ -103,6 +106,11 @@ TEST(EnumAliases, AreReadAsTheValueTheyStandFor) {
   EXPECT_EQ(value_text(value), "adamw_8bit");
   EXPECT_EQ(set("adamw_torch_fused", value), "");
   EXPECT_EQ(value_text(value), "adamw_torch");
+  DatasetFormat format = DatasetFormat::kAuto;
+  EXPECT_EQ(set("prompt_completion", format), "");
+  EXPECT_EQ(value_text(format), "prompt-completion");
+  EXPECT_EQ(set("input_output", format), "");
+  EXPECT_EQ(value_text(format), "segments");
 }
 
 }  // namespace
