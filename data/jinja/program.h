@@ -38,6 +38,8 @@ struct RenderOptions {
   Limits limits = {};
 };
 
+struct ParsedTemplate;
+
 class Program {
  public:
   // name: of the file, for messages. THROWS FormatError with line and column, naming what is not supported.
@@ -57,9 +59,8 @@ class Program {
   bool reads_clock() const;
 
  private:
-  struct Parsed;
-  explicit Program(std::shared_ptr<const Parsed> parsed);
-  std::shared_ptr<const Parsed> parsed_;
+  explicit Program(std::shared_ptr<const ParsedTemplate> parsed);
+  std::shared_ptr<const ParsedTemplate> parsed_;
 };
 
 }  // namespace nibble::data::jinja
