@@ -136,16 +136,16 @@ bool is_repeatable(const Value& value) {
 }  // namespace
 
 Value calculate(Arithmetic operation, const Value& left, const Value& right, Environment& environment) {
+  if (operation == Arithmetic::kAdd && left.text() && right.text()) {  // first, as it is what templates do most
+    TextBuilder out(environment.meter);
+    return Value(out.append(*left.text()).append(*right.text()).take());
+  }
   const auto a = as_integer(left), b = as_integer(right);
   if (a && b) return calculate_integers(operation, *a, *b);
   const auto x = as_float(left), y = as_float(right);
   if (x && y) return calculate_floats(operation, *x, *y);
   Meter& meter = environment.meter;
   if (operation == Arithmetic::kAdd) {
-    if (left.text() && right.text()) {
-      TextBuilder out(meter);
-      return Value(out.append(*left.text()).append(*right.text()).take());
-    }
     const Sequence* s = left.sequence();
     const Sequence* t = right.sequence();
     if (s && t && s->kind == t->kind && is_repeatable(left)) {
