@@ -1,4 +1,4 @@
-# nibble_module(NAME [TORCH] LINKS ...)  library nibble_NAME from every .cpp of folder NAME
+# nibble_module(NAME [TORCH] LINKS ...)  library nibble_NAME from every .cpp of folder NAME and of the folders in it
 # nibble_target(TARGET)                  our warnings and flags
 
 # ccache and a precompiled header go together when the header's own time stamps and macros do not count.
@@ -36,7 +36,7 @@ target_precompile_headers(nibble_torch_pch PRIVATE ${CMAKE_SOURCE_DIR}/tensor/to
 
 function(nibble_module name)
   cmake_parse_arguments(arg "TORCH" "" "LINKS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp ${CMAKE_SOURCE_DIR}/${name}/*/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$")
   if(NOT sources)
     add_library(nibble_${name} INTERFACE)

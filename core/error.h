@@ -67,6 +67,8 @@ struct IoError : Error {
 struct FormatError : Error {
   explicit FormatError(const std::string& message, const std::string& path, int64_t byte_offset = -1)
       : Error("FormatError", ExitCode::kDamagedFile, Place{path, 0, 0, byte_offset}, message) {}
+  FormatError(const std::string& message, Place place)  // a text whose lines count (a chat template)
+      : Error("FormatError", ExitCode::kDamagedFile, std::move(place), message) {}
 };
 
 struct OutOfMemoryError : Error {

@@ -190,6 +190,8 @@ void FileWriter::close() {
 
 std::string FileWriter::xxh3_128() const { return hex(XXH3_128bits_digest(static_cast<const XXH3_state_t*>(hash_))); }
 
+void FileWriter::restart_xxh3() { XXH3_128bits_reset(static_cast<XXH3_state_t*>(hash_)); }
+
 StagedFolder::StagedFolder(fs::path final_path) : final_(std::move(final_path)) {
   if (!final_.has_filename()) final_ = final_.parent_path();  // "out/" names the folder "out"
   staging_ = staging_name(final_);

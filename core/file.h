@@ -49,6 +49,7 @@ class FileWriter {
   void close();                                            // flush, fsync, close
   int64_t size() const { return size_; }
   std::string xxh3_128() const;                            // 32 hex digits, of what was written so far
+  void restart_xxh3();                                     // so far: from here on
 
  private:
   void flush();

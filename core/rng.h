@@ -13,7 +13,7 @@ namespace nibble {
 
 // What a stream of random numbers is for; part of the counter, so that two uses never share numbers.
 // The values are stored nowhere but in the numbers they make: never renumber.
-enum class RngPurpose : uint32_t { kAdapterInit = 1, kDropout = 2, kShuffle = 3, kSample = 4, kTest = 5, kSplit = 6 };
+enum class RngPurpose : uint32_t { kAdapterInit = 1, kDropout = 2, kShuffle = 3, kSample = 4, kTest = 5, kSplit = 6, kFileWeight = 7 };
 
 struct RngKey {
   uint64_t seed = 0;

@@ -2,72 +2,78 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
 #include "core/error.h"
-#include "core/rng.h"
-#include "data/packing.h"
+#include "core/mapped_pages.h"
+#include "data/parts.h"
 
 namespace nibble::data {
+namespace {
 
-Dataset::Dataset(const std::vector<Sample>& documents, int64_t capacity, bool packing) {
+struct MemoryStore {
+  std::vector<int32_t> words;
+  std::vector<DocumentRecord> records;
+  std::vector<uint64_t> used;
+  PartArrays part;
+};
+
+}  // namespace
+
+Dataset::Dataset(const std::vector<Sample>& documents, int64_t capacity, bool packing, PackingStrategy strategy) {
+  const auto memory = std::make_shared<MemoryStore>();
   for (const Sample& document : documents) {
     const auto length = static_cast<int64_t>(document.ids.size());
     if (length < 1 || length > capacity || document.labels.size() != document.ids.size()) {
-      throw DataError(fmt::format("document {} has {} tokens and {} labels: a row holds 1 to {} tokens, with a label each", this->documents(),
+      throw DataError(fmt::format("document {} has {} tokens and {} labels: a row holds 1 to {} tokens, with a label each", memory->records.size(),
                                   length, document.labels.size(), capacity));
     }
-    add(document.ids, document.labels);
+    const auto first = static_cast<int64_t>(memory->words.size());
+    append_document(document.ids, document.labels, memory->words);
+    memory->records.push_back(record_of(std::span(memory->words).subspan(static_cast<size_t>(first)), length, first));
+    mark_used(document.ids, memory->used);
   }
-  stats.examples = this->documents();
-  pack(capacity, packing);
+  PartRules rules;
+  rules.capacity = capacity;
+  rules.packing = packing;
+  rules.strategy = strategy;
+  memory->part = std::move(make_parts(memory->records, rules)[0]);
+  store_ = {memory->words, memory->records, memory->used, {memory->part.view(), {}}, {}};
+  part_ = store_.parts[0];
+  owner_ = memory;
+  stats.examples = static_cast<int64_t>(documents.size());
+  count_part(part_, stats);
 }
 
-void Dataset::add(std::span<const int32_t> ids, std::span<const int32_t> labels) {
-  ids_.insert(ids_.end(), ids.begin(), ids.end());
-  labels_.insert(labels_.end(), labels.begin(), labels.end());
-  starts_.push_back(static_cast<int64_t>(ids_.size()));
+Dataset::Dataset(std::shared_ptr<const void> owner, const StoreView& store, Part part, std::vector<std::string> files, bool mapped)
+    : owner_(std::move(owner)),
+      store_(store),
+      part_(store.parts[static_cast<size_t>(part)]),
+      files_(std::make_shared<const std::vector<std::string>>(std::move(files))),
+      mapped_(mapped) {}
+
+Sample Dataset::sample(int64_t document) const {
+  const auto all = words(document);
+  const int64_t tokens = length(document);
+  Sample sample;
+  sample.ids.assign(all.begin(), all.begin() + tokens);
+  sample.labels = sample.ids;
+  for (int64_t t = 0; t < tokens; ++t) {
+    if (!data::is_trained(all, tokens, t)) sample.labels[static_cast<size_t>(t)] = kIgnoredLabel;
+  }
+  return sample;
 }
 
-void Dataset::pack(int64_t capacity, bool packing) {
-  capacity_ = capacity;
-  packing_ = packing;
-  rows_.clear();
-  std::vector<int64_t> lengths(documents());
-  for (int64_t d = 0; d < documents(); ++d) lengths[d] = starts_[d + 1] - starts_[d];
-  if (packing) {
-    rows_ = pack_first_fit_decreasing(lengths, capacity);
-  } else {
-    for (int64_t d = 0; d < documents(); ++d) rows_.push_back({d});
-  }
-  stats.documents = documents();
-  stats.rows = rows();
-  stats.tokens = static_cast<int64_t>(ids_.size());
-  stats.trained_tokens = 0;
-  for (int64_t d = 0; d < documents(); ++d) {
-    const auto all = labels(d);
-    stats.trained_tokens += std::count_if(all.begin() + 1, all.end(), [](int32_t label) { return label != kIgnoredLabel; });
-  }
+std::string Dataset::place_of(const DocumentRecord& record) const {
+  if (!files_ || static_cast<size_t>(record.file) >= files_->size()) return "";
+  return Place{(*files_)[static_cast<size_t>(record.file)], record.line}.text();
 }
 
-std::pair<Dataset, Dataset> split_dataset(const Dataset& dataset, double ratio, uint64_t seed) {
-  const int64_t n = dataset.documents();
-  if (!(ratio > 0 && ratio < 1) || n < 2) {
-    throw ConfigError(fmt::format("validation_split_ratio = {} of {} documents leaves training or validation without data", ratio, n));
-  }
-  const int64_t held_out = std::clamp<int64_t>(std::llround(ratio * static_cast<double>(n)), 1, n - 1);
-  const auto order = random_permutation({seed, RngPurpose::kSplit, 0}, n);
-  std::vector<bool> is_held_out(n, false);
-  for (int64_t i = 0; i < held_out; ++i) is_held_out[order[i]] = true;
-  std::pair<Dataset, Dataset> parts;
-  for (int64_t d = 0; d < n; ++d) (is_held_out[d] ? parts.second : parts.first).add(dataset.ids(d), dataset.labels(d));
-  for (Dataset* part : {&parts.first, &parts.second}) {
-    part->stats = dataset.stats;
-    part->pack(dataset.capacity_, dataset.packing_);
-  }
-  return parts;
+void Dataset::release_pages() const {
+  if (!mapped_) return;
+  drop_pages(std::as_bytes(store_.words));
+  drop_pages(std::as_bytes(store_.records));
+  drop_pages(std::as_bytes(part_.documents));
+  drop_pages(std::as_bytes(part_.rows));
+  drop_pages(std::as_bytes(part_.row_documents));
 }
 
 }  // namespace nibble::data

@@ -1,93 +1,71 @@
 // A dataset ready to train on: token ids and labels of every document, and the rows they are packed into.
 //
-//   files -> rows (row_file) -> checked content (json_row, row_schema) -> text (template) -> ids (tokenizer) -> Dataset
+//   files -> rows (row_stream) -> checked content (json_row, row_schema) -> text (template) -> ids (tokenizer) -> cache file -> Dataset
 //
-// Rows are parsed and tokenized by several threads; the result does not depend on how many.
+// A Dataset is a view of a mapped cache file (data/cache_file.h), or of arrays in memory: copying one copies no token, and data may
+// be larger than memory.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "data/dataset_stats.h"
 #include "data/sample.h"
-#include "data/tokenizer.h"
+#include "data/token_store.h"
 #include "schema/enums.h"
-#include "schema/field_names.h"
 
 namespace nibble::data {
-
-struct DataOptions {
-  std::vector<std::filesystem::path> files;     // one schema in each; all read one after the other
-  DatasetFormat format = DatasetFormat::kAuto;
-  FieldNames fields;                            // what the files call their fields
-  std::optional<ChatTemplate> chat_template;    // nullopt: the model's own
-  int64_t max_length = 1024;                    // tokens in a row
-  Truncation truncation = Truncation::kRaise;   // what happens to longer documents
-  bool packing = true;                          // false: one document a row
-  bool assistant_only_loss = true;
-  AutoSwitch completion_only_loss = AutoSwitch::kAuto;
-  bool train_on_last_turn_only = false;
-  bool split_special_tokens = true;
-  uint64_t seed = 42;                           // of split_dataset
-  bool shuffle = true;                          // not read here: BatchStream's
-  int threads = 0;                              // 0: as many as the machine has
-};
-
-struct DatasetStats {
-  std::string format;              // "alpaca", "text", ...; of several files, distinct ones joined with '+'
-  std::string template_name;       // "chatml", "alpaca", or "" where none was used
-  int64_t examples = 0;            // rows of the files
-  int64_t documents = 0;           // of these, kept
-  int64_t rows = 0;                // packed rows (documents where packing is off)
-  int64_t tokens = 0;
-  int64_t trained_tokens = 0;      // labels that count: the first of a document does not
-  int64_t truncated = 0;           // documents cut to max_length
-  int64_t dropped_long = 0;        // documents left out because they are longer
-  int64_t dropped_untrained = 0;   // documents left out because nothing in them is trained on
-  int64_t longest = 0;             // tokens of the longest document before truncation
-  std::vector<std::string> warnings;  // "FILE:LINE: ...", the first few of each kind
-  std::string hash;                // XXH3-128 over the files' hashes, in order: for checkpoints
-};
 
 class Dataset {
  public:
   Dataset() = default;
-  // Takes documents as they are. capacity: the longest row. THROWS DataError where a document is longer or empty.
-  Dataset(const std::vector<Sample>& documents, int64_t capacity, bool packing);
+  // Takes documents as they are, into memory. capacity: the longest row. THROWS DataError where a document is longer or empty.
+  Dataset(const std::vector<Sample>& documents, int64_t capacity, bool packing, PackingStrategy strategy = PackingStrategy::kFfd);
+  // A part of a store that `owner` keeps there. `mapped`: its bytes are a file's, whose pages may go. REQUIRES check_store found nothing.
+  Dataset(std::shared_ptr<const void> owner, const StoreView& store, Part part, std::vector<std::string> files, bool mapped);
 
-  int64_t documents() const { return static_cast<int64_t>(starts_.size()) - 1; }
-  std::span<const int32_t> ids(int64_t document) const { return part(ids_, document); }
-  std::span<const int32_t> labels(int64_t document) const { return part(labels_, document); }
+  // Of an epoch: a document that weighs 2 counts as two.
+  int64_t documents() const { return static_cast<int64_t>(part_.documents.size()); }
+  std::span<const int32_t> ids(int64_t document) const { return words(document).first(static_cast<size_t>(length(document))); }
+  int64_t length(int64_t document) const { return record(document).length; }    // tokens
+  int64_t trained(int64_t document) const { return record(document).trained; }  // labels that count
+  bool is_trained(int64_t document, int64_t token) const { return data::is_trained(words(document), length(document), token); }
+  Sample sample(int64_t document) const;           // a copy of ids and labels, the first label as it was given
+  std::string place(int64_t document) const { return place_of(record(document)); }
+  std::string place_of(const DocumentRecord& record) const;  // "FILE:LINE"; "" of documents that were in no file
+  const DocumentRecord& record(int64_t document) const { return store_.records[static_cast<size_t>(part_.documents[static_cast<size_t>(document)])]; }
 
-  int64_t rows() const { return static_cast<int64_t>(rows_.size()); }
-  const std::vector<int64_t>& row(int64_t row) const { return rows_[row]; }  // documents, in the order they are laid
+  int64_t rows() const { return part_.rows.empty() ? 0 : static_cast<int64_t>(part_.rows.size()) - 1; }
+  // Documents, in the order they are laid.
+  std::span<const int64_t> row(int64_t row) const {
+    const auto begin = static_cast<size_t>(part_.rows[static_cast<size_t>(row)].begin), end = static_cast<size_t>(part_.rows[static_cast<size_t>(row) + 1].begin);
+    return part_.row_documents.subspan(begin, end - begin);
+  }
+  int64_t row_tokens(int64_t row) const { return part_.rows[static_cast<size_t>(row)].tokens; }
+  int64_t row_trained(int64_t row) const { return part_.rows[static_cast<size_t>(row)].trained; }
+
+  // Bit i of word i / 64: token i is in a document of the whole store, of which this may be a part.
+  std::span<const uint64_t> used_ids() const { return store_.used_ids; }
+
+  // Lets the pages of a mapped file go from this process's memory: what is read again comes from the system's page cache.
+  void release_pages() const;
 
   DatasetStats stats;
 
  private:
-  friend std::pair<Dataset, Dataset> split_dataset(const Dataset&, double, uint64_t);
-  std::span<const int32_t> part(const std::vector<int32_t>& values, int64_t document) const {
-    return std::span(values).subspan(starts_[document], starts_[document + 1] - starts_[document]);
+  std::span<const int32_t> words(int64_t document) const {
+    const DocumentRecord& r = record(document);
+    return store_.words.subspan(static_cast<size_t>(r.first), static_cast<size_t>(r.length + flag_words(r.length)));
   }
-  void add(std::span<const int32_t> ids, std::span<const int32_t> labels);
-  void pack(int64_t capacity, bool packing);  // fills rows_ and the counts of stats
 
-  std::vector<int32_t> ids_, labels_;     // of all documents, end to end
-  std::vector<int64_t> starts_ = {0};     // [documents + 1]
-  std::vector<std::vector<int64_t>> rows_;
-  int64_t capacity_ = 0;
-  bool packing_ = false;
+  std::shared_ptr<const void> owner_;
+  StoreView store_;
+  PartView part_;
+  std::shared_ptr<const std::vector<std::string>> files_;
+  bool mapped_ = false;
 };
-
-// THROWS DataError (file:line and field), ConfigError (no template fits, no EOS), IoError.
-Dataset load_dataset(const DataOptions& options, const Tokenizer& tokenizer);
-
-// (training part, validation part): round(ratio * documents) documents go to validation, at least one, chosen by the
-// seed; both parts keep the files' order. THROWS ConfigError where a part would be empty.
-std::pair<Dataset, Dataset> split_dataset(const Dataset& dataset, double ratio, uint64_t seed);
 
 }  // namespace nibble::data

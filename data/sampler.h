@@ -1,7 +1,8 @@
-// The order in which rows are trained on, and the batches made of them.
+// The batches that rows come in, and where in them a run is.
 //
-// The order of an epoch is f(seed, epoch): a permutation drawn from the counter-based generator, so a position is two
-// numbers and resuming is exact. Batches do not reach over the end of an epoch: the last one may be smaller.
+// The order of an epoch is f(seed, epoch) (data/epoch_order.h), so a position is two numbers and resuming is exact. It counts rows of
+// the order, not batches of a rank: a run may be continued with another number of ranks, or of threads, at the same row. Batches do
+// not reach over the end of an epoch: the last one may be smaller.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +20,20 @@ struct Cursor {
   bool operator==(const Cursor&) const = default;
 };
 
+// Beside the seed, what decides who gets which rows.
+struct BatchOrder {
+  int64_t group_rows = 0;  // > 0: rows of similar length together (data/epoch_order.h): those of an optimizer step, over all ranks
+  int64_t rank = 0;        // row i of the order goes to rank i mod world
+  int64_t world = 1;
+};
+
 class BatchStream {
  public:
   // The dataset must outlive the stream. shuffle false: rows in the order of the dataset, in every epoch.
-  // REQUIRES rows_per_batch >= 1. THROWS DataError where the dataset has no rows.
-  BatchStream(const Dataset& dataset, int64_t rows_per_batch, uint64_t seed, bool shuffle);
+  // REQUIRES rows_per_batch >= 1, 0 <= rank < world. THROWS DataError where the dataset has no rows.
+  BatchStream(const Dataset& dataset, int64_t rows_per_batch, uint64_t seed, bool shuffle, BatchOrder order = {});
 
-  // The next batch, forever: an epoch follows the one before.
+  // The next batch, forever: an epoch follows the one before. At the end of an epoch a rank may get fewer rows than others, or none.
   Batch next();
 
   int64_t batches_per_epoch() const;
@@ -36,14 +44,18 @@ class BatchStream {
 
  private:
   void draw_order();
+  void release(const Batch& batch);
+  int64_t rows_of_all() const { return rows_per_batch_ * order_rules_.world; }
 
   const Dataset* dataset_;
   int64_t rows_per_batch_;
   uint64_t seed_;
   bool shuffle_;
+  BatchOrder order_rules_;
   Cursor cursor_;
   int64_t order_epoch_ = -1;
   std::vector<int64_t> order_;
+  int64_t mapped_bytes_ = 0;  // brought into memory since pages were released
 };
 
 // Rows laid end to end: documents isolated, positions from 0 in each, each document's first label ignored.

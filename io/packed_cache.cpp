@@ -1,25 +1,24 @@
 #include "io/packed_cache.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 
+#include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/file_lock.h"
+#include "core/partial_file.h"
+#include "core/verified_stamp.h"
 #include "io/fingerprint.h"
 #include "io/load_model.h"
-#include "io/verified_stamp.h"
 
 namespace nibble::io {
 namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kSpareDiskBytes = int64_t{64} << 20;
-constexpr const char* kPartialSuffix = ".partial";
 
 double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -34,16 +33,6 @@ std::vector<fs::path> weight_files(const WeightSource& base) {
   std::sort(files.begin(), files.end());
   return files;
 }
-
-// A file that is removed again unless it was given its name.
-struct PartialFile {
-  fs::path path;
-  bool kept = false;
-  ~PartialFile() {
-    std::error_code ignored;
-    if (!kept) fs::remove(path, ignored);
-  }
-};
 
 // Writes a group's tensors, weight by weight; holds the packed form of one group.
 class GroupWriter {
@@ -111,33 +100,18 @@ void expect_room(const fs::path& folder, int64_t bytes) {
                 folder.string());
 }
 
-// What a process that was killed left. REQUIRES the lock of this file.
-void remove_partial(const fs::path& file) {
-  const std::string prefix = fmt::format(".{}.", file.filename().string());
-  std::vector<fs::path> leftovers;
-  for (const auto& entry : fs::directory_iterator(file.parent_path())) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(prefix) && name.ends_with(kPartialSuffix)) leftovers.push_back(entry.path());
-  }
-  std::error_code ignored;
-  for (const fs::path& leftover : leftovers) fs::remove(leftover, ignored);
-}
-
 void build(const WeightSource& base, const PackedRecipe& recipe, const std::vector<PackedGroup>& groups, const SafetensorsPlan& plan,
            const fs::path& file, const PackedCacheOptions& options) {
   const int64_t bytes = packed_file_bytes(plan);
   expect_room(file.parent_path(), bytes);
   const auto start = std::chrono::steady_clock::now();
-  PartialFile partial{file.parent_path() / fmt::format(".{}.{}{}", file.filename().string(), ::getpid(), kPartialSuffix)};
-  SafetensorsWriter writer(partial.path, plan);
+  PartialFile partial(file);
+  SafetensorsWriter writer(partial.path(), plan);
   GroupWriter group_writer(base, recipe, writer, options);
   for (const PackedGroup& group : groups) group_writer.write(group);
   group_writer.finish();
   writer.close();
-  std::error_code error;
-  fs::rename(partial.path, file, error);
-  if (error) throw IoError("cannot give the file its name", file.string(), error.value());
-  partial.kept = true;
+  partial.commit();
   if (!options.say) return;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   options.say(fmt::format("wrote the packed base to {}: {:.0f} MiB in {:.1f} s", file.string(), mib(bytes), seconds));
@@ -166,8 +140,8 @@ std::unique_ptr<PackedSource> try_open(const WeightSource& base, const Safetenso
 }  // namespace
 
 fs::path default_packed_cache_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') return fs::path(cache) / "nibble";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return fs::path(home) / ".cache" / "nibble";
+  const fs::path folder = user_cache_folder();
+  if (!folder.empty()) return folder;
   throw ConfigError("neither XDG_CACHE_HOME nor HOME is set, so there is no place for the packed cache; name one with packed_cache_dir");
 }
 
@@ -214,7 +188,7 @@ std::unique_ptr<PackedSource> open_packed_cache(const WeightSource& base, const 
   // Another process may have made it meanwhile.
   std::string ignored;
   if (auto source = try_open(base, plan, file, ignored)) return source;
-  if (lock.held()) remove_partial(file);
+  if (lock.held()) PartialFile::remove_leftovers(file);
   build(base, recipe, groups, plan, file, options);
   auto source = std::make_unique<PackedSource>(base, file, plan);
   return source;

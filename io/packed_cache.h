@@ -4,7 +4,7 @@
 // One file a base and recipe, in one folder. Its name and its header hold a key of what it was made from: the base's
 // fingerprint, size and time of change of each of its files, the recipe, and the format's version. A file whose header or
 // any of whose checksums is not as expected is never used: it is said, and made again. The checksums are compared when a file is
-// met for the first time and whenever the file system says that it changed since (io/verified_stamp.h). A new file gets its name
+// met for the first time and whenever the file system says that it changed since (core/verified_stamp.h). A new file gets its name
 // when it is complete, so nobody reads half of one; a lock lets one process write while others that want the same file wait.
 #pragma once
 

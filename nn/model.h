@@ -67,6 +67,11 @@ struct TokenBatch {
 struct LossSum {
   double nll = 0.0;  // nats
   int64_t tokens = 0;
+  LossSum& operator+=(const LossSum& other) {
+    nll += other.nll;
+    tokens += other.tokens;
+    return *this;
+  }
 };
 
 struct PassOptions {

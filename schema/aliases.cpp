@@ -41,6 +41,7 @@ constexpr auto kAliases = std::to_array<Alias>({
     {"lora_target", "lora_target_modules", Translate::kAllIsAllLinear},
     {"cutoff_len", "max_length"},
     {"neat_packing", "packing"},
+    {"tokenized_path", "dataset_prepared_path"},
     {"template", "chat_template_path"},
     {"train_on_prompt", "assistant_only_loss", Translate::kNot},
     {"mask_history", "train_on_last_turn_only"},
@@ -105,7 +106,10 @@ constexpr auto kElsewhere = std::to_array<KnownElsewhere>({
     {"early_stop", "not available; interrupt the run, which saves a checkpoint"},
     {"early_stopping_patience", "not available; interrupt the run, which saves a checkpoint"},
     {"load_best_model_at_end", "not available; export the checkpoint whose eval_loss is lowest with `nibble export`"},
-    {"group_by_length", "rows carry no padding, so grouping saves nothing; remove the key"},
+    {"padding_free", "batches never hold padding, packed or not: packing: false gives each document a row of its own; remove the key"},
+    {"dataset_num_proc", "all cores prepare data; remove the key"},
+    {"dataset_processes", "all cores prepare data; remove the key"},
+    {"preprocessing_num_workers", "all cores prepare data; remove the key"},
 });
 
 }  // namespace

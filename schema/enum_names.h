@@ -31,6 +31,7 @@ template <> struct EnumNames<DatasetFormat> {
 };
 template <> struct EnumNames<TemplateChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "alpaca", "chatml"}; };
 template <> struct EnumNames<Truncation> { static constexpr std::array<std::string_view, 3> names{"raise", "truncate", "drop"}; };
+template <> struct EnumNames<PackingStrategy> { static constexpr std::array<std::string_view, 2> names{"ffd", "bfd"}; };
 template <> struct EnumNames<DeviceChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "cpu", "cuda"}; };
 template <> struct EnumNames<EvalStrategy> { static constexpr std::array<std::string_view, 3> names{"no", "steps", "epoch"}; };
 template <> struct EnumNames<ReportTo> { static constexpr std::array<std::string_view, 1> names{"none"}; };

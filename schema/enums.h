@@ -21,6 +21,7 @@ enum class DatasetFormat : uint8_t {                                    // datas
 enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
 enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own
 enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation
+enum class PackingStrategy : uint8_t { kFfd, kBfd };                    // packing_strategy
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device
 enum class EvalStrategy : uint8_t { kNo, kSteps, kEpoch };              // eval_strategy
 enum class ReportTo : uint8_t { kNone };                                // report_to

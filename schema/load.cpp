@@ -216,6 +216,10 @@ class Loader {
          "eval_strategy needs evaluation data: set validation_file or validation_split_ratio");
     rule(c.validation_file.empty() || c.validation_split_ratio == 0, "validation_split_ratio",
          "validation_file and validation_split_ratio are both set; keep one");
+    rule(c.train_file_weights.empty() || c.train_file_weights.size() == c.train_file.size(), "train_file_weights",
+         fmt::format("train_file_weights has {} numbers and train_file {} files; give one number for each file", c.train_file_weights.size(), c.train_file.size()));
+    rule(!c.group_by_length || !c.packing, "group_by_length", "group_by_length is for rows of one document, and packing fills rows to the same length; set packing: false, or remove it");
+    rule(!c.group_by_length || c.shuffle, "group_by_length", "group_by_length arranges a shuffled order, but shuffle is false; keep one of them");
     rule(!c.train_on_last_turn_only || c.assistant_only_loss, "train_on_last_turn_only",
          "train_on_last_turn_only trains on less, assistant_only_loss: false on more than the answers; keep one of them");
     rule(c.completion_only_loss != AutoSwitch::kTrue || c.dataset_format == DatasetFormat::kAuto || c.dataset_format == DatasetFormat::kPromptCompletion,
@@ -265,6 +269,17 @@ class Loader {
           report(source, s, fmt::format("{}: an empty text names nothing", name));
         } else {
           value.push_back(resolve(item, field.kind, source));
+        }
+      }
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      value.clear();
+      for (const YamlScalar& s : entry.values) {
+        double item = 0;
+        if (const std::string wrong = set_value(name, s, item); !wrong.empty()) {
+          report(source, s, wrong);
+        } else {
+          check_range(name, item, field, source, s);
+          value.push_back(item);
         }
       }
     } else {

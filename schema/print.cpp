@@ -33,6 +33,7 @@ Json json_value(int64_t v) { return v; }
 Json json_value(double v) { return v; }
 Json json_value(const std::string& v) { return v; }
 Json json_value(const std::vector<std::string>& v) { return v; }
+Json json_value(const std::vector<double>& v) { return v; }
 Json json_value(ByteSize v) { return byte_size_text(v); }
 Json json_value(AutoSwitch v) {
   if (v == AutoSwitch::kAuto) return "auto";
@@ -50,6 +51,9 @@ void add_type(Json& entry, double) { entry["type"] = "number"; }
 void add_type(Json& entry, const std::string&) { entry["type"] = "string"; }
 void add_type(Json& entry, const std::vector<std::string>&) {
   entry["oneOf"] = {{{"type", "string"}}, {{"type", "array"}, {"items", {{"type", "string"}}}}};
+}
+void add_type(Json& entry, const std::vector<double>&) {
+  entry["oneOf"] = {{{"type", "number"}}, {{"type", "array"}, {"items", {{"type", "number"}}}}};
 }
 void add_type(Json& entry, ByteSize) { entry["type"] = {"string", "number"}; }
 void add_type(Json& entry, AutoSwitch) { entry["enum"] = {"auto", true, false}; }
@@ -118,8 +122,10 @@ std::string config_json_schema() {
     entry["description"] = field.doc;
     add_type(entry, value);
     entry["default"] = json_value(value);
-    if (!std::isinf(field.min)) entry["minimum"] = field.min;
-    if (!std::isinf(field.max)) entry["maximum"] = field.max;
+    if (entry.contains("type")) {  // of the items of a list, the loader checks it
+      if (!std::isinf(field.min)) entry["minimum"] = field.min;
+      if (!std::isinf(field.max)) entry["maximum"] = field.max;
+    }
     properties[name] = entry;
   };
   RunConfig::describe(defaults, print);

@@ -35,6 +35,7 @@ struct RunConfig {
   bool use_rslora = false;
 
   std::vector<std::string> train_file;
+  std::vector<double> train_file_weights;
   std::vector<std::string> validation_file;
   double validation_split_ratio = 0;
   DatasetFormat dataset_format = DatasetFormat::kAuto;
@@ -47,7 +48,12 @@ struct RunConfig {
   int64_t max_length = 1024;
   Truncation truncation = Truncation::kRaise;
   bool packing = true;
+  PackingStrategy packing_strategy = PackingStrategy::kFfd;
+  bool group_by_length = false;
   bool shuffle = true;
+  int64_t max_bad_rows = 0;
+  bool dataset_cache = true;
+  std::string dataset_prepared_path;
 
   int64_t per_device_train_batch_size = 1;
   int64_t per_device_eval_batch_size = 1;
@@ -135,6 +141,9 @@ struct RunConfig {
 
     visit("train_file", c.train_file,
           Field{.group = "Data", .doc = "JSONL or JSON files to train on, a path or a list", .on_resume = may, .kind = Kind::kPath});
+    visit("train_file_weights", c.train_file_weights,
+          Field{.group = "Data", .doc = "how often each file's documents come in an epoch, one number a file: 2 is twice, 0.5 half of them, chosen by the seed; empty: once",
+                .min = 0, .max = 1000, .on_resume = must});
     visit("validation_file", c.validation_file,
           Field{.group = "Data", .doc = "files to evaluate on, a path or a list", .kind = Kind::kPath});
     visit("validation_split_ratio", c.validation_split_ratio,
@@ -161,8 +170,18 @@ struct RunConfig {
           Field{.group = "Data", .doc = "what happens to longer documents: an error, cutting, or leaving them out, with counts", .on_resume = must});
     visit("packing", c.packing,
           Field{.group = "Data", .doc = "fills rows with several documents, isolated from each other: faster, with other batch contents", .on_resume = must});
+    visit("packing_strategy", c.packing_strategy,
+          Field{.group = "Data", .doc = "which row a document goes to, longest first: ffd the first with room, bfd (TRL's best-fit decreasing) the one that it fills most", .on_resume = must});
+    visit("group_by_length", c.group_by_length,
+          Field{.group = "Data", .doc = "without packing, brings rows of similar length together: steps of even cost, in an order that is less random", .on_resume = must});
     visit("shuffle", c.shuffle,
           Field{.group = "Data", .doc = "draws a new order of the rows every epoch; false keeps the files' order", .on_resume = must});
+    visit("max_bad_rows", c.max_bad_rows,
+          Field{.group = "Data", .doc = "rows with something wrong that are left out, with their places; one more ends the run", .min = 0, .max = 1e9, .unit = "rows"});
+    visit("dataset_cache", c.dataset_cache,
+          Field{.group = "Data", .doc = "keeps tokenized and packed data for later runs, which then start at once; false prepares them anew each time; changes no number"});
+    visit("dataset_prepared_path", c.dataset_prepared_path,
+          Field{.group = "Data", .doc = "the folder of prepared data, about 5 bytes a token; empty: nibble/data in $XDG_CACHE_HOME, else in ~/.cache", .kind = Kind::kPath});
 
     visit("per_device_train_batch_size", c.per_device_train_batch_size,
           Field{.group = "Training", .doc = "rows of a micro-batch: more is faster and takes more memory", .min = 1, .max = 65536, .unit = "rows", .on_resume = must});

@@ -85,6 +85,11 @@ inline std::string value_text(const std::vector<std::string>& value) {
   for (const std::string& v : value) parts.push_back(value_text(v));
   return fmt::format("[{}]", fmt::join(parts, ", "));
 }
+inline std::string value_text(const std::vector<double>& value) {
+  std::vector<std::string> parts;
+  for (const double v : value) parts.push_back(value_text(v));
+  return fmt::format("[{}]", fmt::join(parts, ", "));
+}
 template <class Enum>
   requires std::is_enum_v<Enum>
 std::string value_text(Enum value) {
@@ -98,6 +103,7 @@ inline std::string type_text(double) { return "number"; }
 inline std::string type_text(const std::string&) { return "text"; }
 inline std::string type_text(ByteSize) { return "auto, or 6GiB, 800MiB, 6 (GiB)"; }
 inline std::string type_text(const std::vector<std::string>&) { return "text or list"; }
+inline std::string type_text(const std::vector<double>&) { return "list of numbers"; }
 template <class Enum>
   requires std::is_enum_v<Enum>
 std::string type_text(Enum) {

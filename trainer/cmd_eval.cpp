@@ -15,6 +15,7 @@
 #include "trainer/evaluate.h"
 #include "trainer/from_config.h"
 #include "trainer/placement.h"
+#include "trainer/run_data.h"
 #include "trainer/stop_request.h"
 
 namespace nibble::trainer {
@@ -55,11 +56,11 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   if (!options.text.empty()) {
     score = score_windows(pass, text_ids(opened.tokenizer, options), window, loss_chunk_tokens(config), [&](int64_t, int64_t) { check(); });
   } else {
-    data::DataOptions data_options = validation_data_options(config);
-    if (data_options.files.empty()) {
+    if (config.validation_file.empty()) {
       throw ConfigError("there is nothing to evaluate on: give --text FILE, or --set validation_file=...", {options.src});
     }
-    score = score_rows(pass, data::load_dataset(data_options, opened.tokenizer), config.per_device_eval_batch_size, loss_chunk_tokens(config), check);
+    const auto say = [](const std::string& line) { std::cerr << line << "\n"; };
+    score = score_rows(pass, load_validation_data(config, opened.tokenizer, {say, check}), config.per_device_eval_batch_size, loss_chunk_tokens(config), check);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double rate = static_cast<double>(score.tokens) / seconds;

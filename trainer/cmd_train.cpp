@@ -34,8 +34,10 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   const StopRequest stop;
 
   // What the run reads, and whether it fits.
-  RunInputs inputs = open_run_inputs(config, place);
-  for (const std::string& line : describe_data(inputs)) say(line);
+  RunInputs inputs = open_run_inputs(config, place, {say, [&] {
+    if (stop.requested()) throw Interrupted(fmt::format("{} while preparing the data: nothing was trained yet", stop.name()));
+  }});
+  for (const std::string& line : describe_data(inputs.data)) say(line);
   const MemoryPlan plan = plan_memory(inputs.plan);
   if (dry_run) {
     std::cout << (json ? plan_json(plan, inputs.plan, inputs.budget.most_bytes) + "\n" : plan_text(plan, inputs.plan, inputs.budget.most_bytes));

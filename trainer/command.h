@@ -31,6 +31,7 @@ Command make_export_command();
 Command make_eval_command();
 Command make_generate_command();
 Command make_plan_command();
+Command make_preprocess_command();
 Command make_ckpt_command();
 Command make_config_command();
 Command make_doctor_command();

@@ -21,13 +21,14 @@ data::DataOptions data_options(const schema::RunConfig& config) {
   options.max_length = config.max_length;
   options.truncation = config.truncation;
   options.packing = config.packing;
+  options.packing_strategy = config.packing_strategy;
   options.assistant_only_loss = config.assistant_only_loss;
   options.completion_only_loss = config.completion_only_loss;
   options.train_on_last_turn_only = config.train_on_last_turn_only;
   options.split_special_tokens = config.split_special_tokens;
   options.fields = config.field_names;
   options.seed = static_cast<uint64_t>(config.seed);
-  options.shuffle = config.shuffle;
+  options.max_bad_rows = config.max_bad_rows;
   return options;
 }
 
@@ -74,6 +75,8 @@ int64_t loss_chunk_tokens(const schema::RunConfig& config) {
 data::DataOptions train_data_options(const schema::RunConfig& config) {
   data::DataOptions options = data_options(config);
   options.files.assign(config.train_file.begin(), config.train_file.end());
+  options.weights = config.train_file_weights;
+  options.validation_split_ratio = config.validation_split_ratio;
   return options;
 }
 
@@ -81,6 +84,20 @@ data::DataOptions validation_data_options(const schema::RunConfig& config) {
   data::DataOptions options = data_options(config);
   options.files.assign(config.validation_file.begin(), config.validation_file.end());
   return options;
+}
+
+data::CacheOptions data_cache_options(const schema::RunConfig& config) {
+  data::CacheOptions cache;
+  cache.keep = config.dataset_cache;
+  cache.folder = config.dataset_prepared_path;
+  if (!config.output_dir.empty()) cache.temporary = {config.output_dir};
+  return cache;
+}
+
+data::BatchOrder batch_order(const schema::RunConfig& config) {
+  data::BatchOrder order;
+  if (config.group_by_length) order.group_rows = config.per_device_train_batch_size * config.gradient_accumulation_steps;
+  return order;
 }
 
 int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch) {

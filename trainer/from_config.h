@@ -4,7 +4,8 @@
 #include <optional>
 #include <vector>
 
-#include "data/dataset.h"
+#include "data/data_options.h"
+#include "data/sampler.h"
 #include "nn/lora.h"
 #include "optim/optimizer_config.h"
 #include "optim/schedule.h"
@@ -23,6 +24,8 @@ optim::OptimizerConfig optimizer_config(const schema::RunConfig& config);
 int64_t loss_chunk_tokens(const schema::RunConfig& config);
 data::DataOptions train_data_options(const schema::RunConfig& config);
 data::DataOptions validation_data_options(const schema::RunConfig& config);
+data::CacheOptions data_cache_options(const schema::RunConfig& config);  // without callbacks
+data::BatchOrder batch_order(const schema::RunConfig& config);
 
 // Optimizer steps of the whole run: max_steps, or num_train_epochs passes over the data.
 int64_t total_steps(const schema::RunConfig& config, int64_t batches_per_epoch);

@@ -52,9 +52,7 @@ nn::LossSum PassTeam::forward_backward(std::span<const TeamPass> passes, const n
   nn::LossSum sum;
   while (!passes.empty()) {
     const size_t count = std::min(passes.size(), static_cast<size_t>(members()));
-    const nn::LossSum part = round(passes.first(count), options);
-    sum.nll += part.nll;
-    sum.tokens += part.tokens;
+    sum += round(passes.first(count), options);
     passes = passes.subspan(count);
   }
   return sum;
@@ -92,10 +90,8 @@ nn::LossSum PassTeam::round(std::span<const TeamPass> passes, const nn::PassOpti
   }
   nn::LossSum sum;
   for (const nn::LossSum& part : sums) {
-    collected_.nll += part.nll;
-    collected_.tokens += part.tokens;
-    sum.nll += part.nll;
-    sum.tokens += part.tokens;
+    collected_ += part;
+    sum += part;
   }
   return sum;
 }

@@ -116,13 +116,13 @@ int64_t expected_process_bytes(const schema::RunConfig& config) {
 int64_t looked_up_bytes(const data::Dataset& train, const data::Dataset& validation, int64_t row_bytes) {
   std::vector<bool> windows;
   for (const data::Dataset* rows : {&train, &validation}) {
-    for (int64_t d = 0; d < rows->documents(); ++d) {
-      for (const int32_t id : rows->ids(d)) {
-        const int64_t begin = id * row_bytes;
-        const auto first = static_cast<size_t>(begin / kFaultAroundBytes), last = static_cast<size_t>((begin + row_bytes - 1) / kFaultAroundBytes);
-        if (last >= windows.size()) windows.resize(2 * last + 1);
-        for (size_t w = first; w <= last; ++w) windows[w] = true;
-      }
+    const std::span<const uint64_t> used = rows->used_ids();
+    for (size_t id = 0; id < 64 * used.size(); ++id) {
+      if ((used[id / 64] >> (id % 64) & 1) == 0) continue;
+      const int64_t begin = static_cast<int64_t>(id) * row_bytes;
+      const auto first = static_cast<size_t>(begin / kFaultAroundBytes), last = static_cast<size_t>((begin + row_bytes - 1) / kFaultAroundBytes);
+      if (last >= windows.size()) windows.resize(2 * last + 1);
+      for (size_t w = first; w <= last; ++w) windows[w] = true;
     }
   }
   return std::count(windows.begin(), windows.end(), true) * kFaultAroundBytes;

@@ -20,7 +20,7 @@ std::optional<double> evaluate(const HookParts& parts) {
     if (parts.stop.requested()) throw Interrupted("while evaluating");
   };
   try {
-    return score_rows(parts.training.pass, parts.inputs.validation, parts.loaded.config.per_device_eval_batch_size,
+    return score_rows(parts.training.pass, parts.inputs.data.validation, parts.loaded.config.per_device_eval_batch_size,
                       parts.inputs.plan.choices.loss_chunk_tokens, check).loss();
   } catch (const Interrupted&) {
     return std::nullopt;

@@ -13,7 +13,7 @@ RunStart start_run(const schema::LoadedConfig& loaded, const ResumeChoice& choic
   const schema::RunConfig& config = loaded.config;
   StagedFolder::remove_partial(folder.path());
   RunStart start{find_resume_point(folder.path(), choice, say),
-                 data::BatchStream(inputs.train, config.per_device_train_batch_size, static_cast<uint64_t>(config.seed), config.shuffle),
+                 data::BatchStream(inputs.data.train, config.per_device_train_batch_size, static_cast<uint64_t>(config.seed), config.shuffle, batch_order(config)),
                  inputs.identity};
   if (start.resumed) {
     check_same_run(*start.resumed, loaded, inputs.identity, say);

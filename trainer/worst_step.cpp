@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <numeric>
+#include <queue>
 #include <vector>
 
 #include "nn/lora.h"
@@ -10,42 +10,48 @@
 namespace nibble::trainer {
 namespace {
 
-int64_t sum_of_largest(std::vector<int64_t> values, int64_t count) {
-  const auto n = static_cast<std::ptrdiff_t>(std::min<int64_t>(count, static_cast<int64_t>(values.size())));
-  std::partial_sort(values.begin(), values.begin() + n, values.end(), std::greater<>());
-  return std::accumulate(values.begin(), values.begin() + n, int64_t{0});
-}
+// The largest of many values, without keeping the others: there may be millions of rows.
+class Largest {
+ public:
+  explicit Largest(int64_t count) : count_(static_cast<size_t>(count)) {}
+  void add(int64_t value) {
+    sum_ += value;
+    kept_.push(value);
+    if (kept_.size() <= count_) return;
+    sum_ -= kept_.top();
+    kept_.pop();
+  }
+  int64_t sum() const { return sum_; }
 
-int64_t trained_tokens(std::span<const int32_t> labels) {
-  return std::count_if(labels.begin() + 1, labels.end(), [](int32_t label) { return label != data::kIgnoredLabel; });
-}
+ private:
+  size_t count_;
+  int64_t sum_ = 0;
+  std::priority_queue<int64_t, std::vector<int64_t>, std::greater<>> kept_;  // the least on top
+};
 
 }  // namespace
 
 WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_t pass_tokens, int64_t pass_multiple,
                       int64_t at_a_time) {
   WorstShape shape;
-  std::vector<int64_t> tokens, documents, labelled;
+  Largest tokens(rows_per_batch), documents(rows_per_batch), labelled(rows_per_batch);
   int64_t shortest = 0;
   for (int64_t r = 0; r < rows.rows(); ++r) {
-    int64_t row_tokens = 0, row_labelled = 0;
     for (const int64_t d : rows.row(r)) {
-      const auto length = static_cast<int64_t>(rows.ids(d).size());
-      row_tokens += length;
-      row_labelled += trained_tokens(rows.labels(d));
+      const int64_t length = rows.length(d);
       shape.longest = std::max(shape.longest, length);
       shortest = shortest == 0 ? length : std::min(shortest, length);
     }
-    tokens.push_back(row_tokens);
-    documents.push_back(static_cast<int64_t>(rows.row(r).size()));
-    labelled.push_back(row_labelled);
+    tokens.add(rows.row_tokens(r));
+    documents.add(static_cast<int64_t>(rows.row(r).size()));
+    labelled.add(rows.row_trained(r));
   }
-  if (tokens.empty()) return shape;
-  shape.tokens = largest_pass(sum_of_largest(tokens, rows_per_batch), shape.longest, pass_tokens, pass_multiple, at_a_time);
+  if (rows.rows() == 0) return shape;
+  shape.tokens = largest_pass(tokens.sum(), shape.longest, pass_tokens, pass_multiple, at_a_time);
   // Filling up adds a document of nothing.
   const int64_t fit = std::max<int64_t>(1, pass_tokens / shortest);
-  shape.documents = std::min(sum_of_largest(documents, rows_per_batch), fit) + (pass_multiple > 1 ? 1 : 0);
-  shape.labelled = std::min(sum_of_largest(labelled, rows_per_batch), shape.tokens);
+  shape.documents = std::min(documents.sum(), fit) + (pass_multiple > 1 ? 1 : 0);
+  shape.labelled = std::min(labelled.sum(), shape.tokens);
   return shape;
 }
 

@@ -1,4 +1,4 @@
-// Packing, batches and their order: properties that hold for any data.
+// Batches and their order: properties that hold for any data. Units: data/sampler data/dataset data/token_store
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,7 +6,6 @@
 
 #include "core/error.h"
 #include "core/rng.h"
-#include "data/packing.h"
 #include "data/sampler.h"
 
 namespace nibble::data {
@@ -21,27 +20,6 @@ std::vector<Sample> documents(int64_t n, int64_t capacity, uint64_t seed) {
     samples[d].labels = samples[d].ids;
   }
   return samples;
-}
-
-TEST(Packing, EveryDocumentOnceAndNoRowTooLong) {
-  for (uint64_t seed = 0; seed < 30; ++seed) {
-    const int64_t n = static_cast<int64_t>(random_below({seed, RngPurpose::kTest, 1}, 0, 300));
-    std::vector<int64_t> lengths;
-    for (int64_t d = 0; d < n; ++d) lengths.push_back(1 + static_cast<int64_t>(random_below({seed, RngPurpose::kTest, 2}, d, 64)));
-    const auto rows = pack_first_fit_decreasing(lengths, 64);
-    std::vector<int> seen(n, 0);
-    int64_t total = 0;
-    for (const auto& row : rows) {
-      int64_t length = 0;
-      for (const int64_t d : row) length += lengths[d], ++seen[d];
-      EXPECT_GE(length, 1);
-      EXPECT_LE(length, 64);
-      total += length;
-    }
-    EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), n);
-    // First fit leaves at most one row half empty.
-    EXPECT_LE(static_cast<int64_t>(rows.size()), 2 * (total / 64) + 1);
-  }
 }
 
 TEST(Batch, DocumentsAreLaidEndToEndWithTheirFirstLabelIgnored) {
@@ -112,31 +90,82 @@ TEST(BatchStream, SeekContinuesExactlyFromAnyPosition) {
   EXPECT_THROW(stream.seek({-1, 0}), DataError);
 }
 
-TEST(Split, PartsAreDisjointCompleteAndFollowTheSeed) {
-  const Dataset dataset(documents(50, 9, 2), 9, false);
-  const auto [train, validation] = split_dataset(dataset, 0.1, 42);
-  EXPECT_EQ(train.documents(), 45);
-  EXPECT_EQ(validation.documents(), 5);
-  std::set<int32_t> seen;
-  for (const Dataset* part : {&train, &validation}) {
-    int32_t last = -1;
-    for (int64_t d = 0; d < part->documents(); ++d) {
-      EXPECT_GT(part->ids(d)[0], last);  // the files' order
-      last = part->ids(d)[0];
-      seen.insert(last);
-    }
+TEST(BatchStream, RanksShareTheOrderOutRowByRow) {
+  const Dataset dataset(documents(53, 12, 8), 12, false);
+  BatchStream alone(dataset, 6, 5, true);
+  std::vector<int32_t> order;  // documents of two epochs
+  for (int64_t b = 0; b < 2 * alone.batches_per_epoch(); ++b) {
+    const Batch batch = alone.next();
+    for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d) order.push_back(batch.ids[batch.document_starts[d]] / 1000);
   }
-  EXPECT_EQ(seen.size(), 50u);
-  const auto firsts = [](const Dataset& part) {
-    std::vector<int32_t> ids;
-    for (int64_t d = 0; d < part.documents(); ++d) ids.push_back(part.ids(d)[0]);
-    return ids;
+  ASSERT_EQ(order.size(), 106u);
+  for (const int64_t world : {1, 2, 3, 6}) {
+    std::vector<int32_t> given(order.size(), -1);
+    for (int64_t rank = 0; rank < world; ++rank) {
+      BatchStream stream(dataset, 6 / world, 5, true, {0, rank, world});
+      EXPECT_EQ(stream.batches_per_epoch(), alone.batches_per_epoch());
+      for (int64_t b = 0; b < 2 * stream.batches_per_epoch(); ++b) {
+        const Cursor at = stream.cursor();
+        const Batch batch = stream.next();
+        int64_t i = at.epoch * 53 + at.row + (rank - at.row % world + world) % world;
+        for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d, i += world) given[i] = batch.ids[batch.document_starts[d]] / 1000;
+      }
+      EXPECT_EQ(stream.cursor(), (Cursor{2, 0}));
+    }
+    EXPECT_EQ(given, order) << world << " ranks";
+  }
+}
+
+TEST(BatchStream, ContinuesWithAnotherNumberOfRanksAtTheSameRow) {
+  const Dataset dataset(documents(40, 12, 9), 12, false);
+  BatchStream alone(dataset, 4, 5, true);
+  alone.next();
+  const Cursor cursor = alone.cursor();
+  std::multiset<int32_t> expected, given;
+  const auto collect = [](const Batch& batch, std::multiset<int32_t>& into) {
+    for (size_t d = 0; d + 1 < batch.document_starts.size(); ++d) into.insert(batch.ids[batch.document_starts[d]] / 1000);
   };
-  EXPECT_EQ(firsts(split_dataset(dataset, 0.1, 42).second), firsts(validation));
-  EXPECT_NE(firsts(split_dataset(dataset, 0.1, 43).second), firsts(validation));
-  EXPECT_EQ(split_dataset(dataset, 0.001, 1).second.documents(), 1);
-  EXPECT_THROW(split_dataset(dataset, 1.0, 1), ConfigError);
-  EXPECT_THROW(split_dataset(Dataset(documents(1, 3, 1), 3, false), 0.5, 1), ConfigError);
+  for (int i = 0; i < 3; ++i) collect(alone.next(), expected);
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    BatchStream stream(dataset, 4, 5, true, {0, rank, 3});
+    stream.seek(cursor);
+    collect(stream.next(), given);
+    EXPECT_EQ(stream.cursor(), alone.cursor());
+  }
+  EXPECT_EQ(given, expected);
+}
+
+TEST(Dataset, GivesBackWhatItWasMadeOf) {
+  std::vector<Sample> samples;
+  for (const int64_t length : {1, 2, 31, 32, 33, 63, 64, 65, 200}) {
+    Sample sample;
+    for (int64_t t = 0; t < length; ++t) {
+      sample.ids.push_back(static_cast<int32_t>(length * 1000 + t));
+      sample.labels.push_back((t * t + length) % 3 == 0 ? sample.ids.back() : kIgnoredLabel);
+    }
+    samples.push_back(sample);
+  }
+  const Dataset dataset(samples, 200, true);
+  int64_t tokens = 0, trained = 0;
+  for (size_t d = 0; d < samples.size(); ++d) {
+    const auto document = static_cast<int64_t>(d);
+    EXPECT_EQ(dataset.sample(document).ids, samples[d].ids);
+    EXPECT_EQ(dataset.sample(document).labels, samples[d].labels);
+    const auto counted = std::count_if(samples[d].labels.begin() + 1, samples[d].labels.end(), [](int32_t label) { return label != kIgnoredLabel; });
+    EXPECT_EQ(dataset.trained(document), counted);
+    tokens += dataset.length(document);
+    trained += counted;
+  }
+  EXPECT_EQ(dataset.stats.tokens, tokens);
+  EXPECT_EQ(dataset.stats.trained_tokens, trained);
+  int64_t in_rows = 0;
+  for (int64_t r = 0; r < dataset.rows(); ++r) in_rows += dataset.row_tokens(r);
+  EXPECT_EQ(in_rows, tokens);
+  const auto used = dataset.used_ids();
+  EXPECT_TRUE(used[1000 / 64] >> (1000 % 64) & 1);
+  EXPECT_FALSE(used[1001 / 64] >> (1001 % 64) & 1) << "the document of one token has one";
+  const Dataset copy = dataset;
+  EXPECT_EQ(copy.ids(3).data(), dataset.ids(3).data()) << "a copy copies no token";
 }
 
 TEST(Dataset, DocumentsThatFitNoRowAreRefused) {

@@ -1,13 +1,12 @@
 // Ids and labels of every example of the golden datasets, and the verdict on every broken file.
 //
-// Units, through load_dataset: data/encode_row data/json_row data/json_view data/row_file data/row_schema
+// Units, through load_dataset: data/encode_row data/json_row data/json_view data/row_schema
 #include <gtest/gtest.h>
 
 #include <set>
 
 #include "core/error.h"
-#include "data/dataset.h"
-#include "data/packing.h"
+#include "data/load_dataset.h"
 #include "tests/data/fixtures.h"
 
 namespace nibble::data {
@@ -29,15 +28,14 @@ DataOptions options_for(const std::string& file) {
   return options;
 }
 
-Ids copy(std::span<const int32_t> values) { return {values.begin(), values.end()}; }
-
 void check_examples(const DataOptions& options, const json& examples, const char* labels_key) {
   const Dataset dataset = load_dataset(options, smollm2());
   ASSERT_EQ(dataset.documents(), static_cast<int64_t>(examples.size()));
   for (size_t i = 0; i < examples.size(); ++i) {
     SCOPED_TRACE(i);
-    EXPECT_EQ(copy(dataset.ids(i)), examples[i]["ids"].get<Ids>());
-    EXPECT_EQ(copy(dataset.labels(i)), examples[i][labels_key].get<Ids>());
+    const Sample sample = dataset.sample(static_cast<int64_t>(i));
+    EXPECT_EQ(sample.ids, examples[i]["ids"].get<Ids>());
+    EXPECT_EQ(sample.labels, examples[i][labels_key].get<Ids>());
   }
 }
 
@@ -108,18 +106,6 @@ TEST(DatasetGolden, MaskedExamplesAreKeptWhereEverythingIsTrained) {
   DataOptions options = options_for("bad/only_masked.jsonl");
   options.assistant_only_loss = false;
   EXPECT_EQ(load_dataset(options, smollm2()).documents(), 2);
-}
-
-TEST(PackingGolden, RowsEqualTheStatedOnes) {
-  const json packing = read_golden_json("data/expected.json")["packing"];
-  const auto capacity = packing["capacity"].get<int64_t>();
-  int cases = 0;
-  for (const auto& [name, expected] : packing["cases"].items()) {
-    const auto lengths = expected["lengths"].get<std::vector<int64_t>>();
-    EXPECT_EQ(json(pack_first_fit_decreasing(lengths, capacity)), expected["rows"]) << name;
-    ++cases;
-  }
-  EXPECT_GE(cases, 8);
 }
 
 }  // namespace

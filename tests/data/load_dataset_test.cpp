@@ -1,8 +1,15 @@
-// load_dataset: what each option does, and that the number of threads changes nothing. Units: data/load_dataset
+// load_dataset: what each option does, and that the number of threads changes nothing.
+//
+// Units: data/build_cache data/encode_block data/repeats
+#include "data/load_dataset.h"
+
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "core/error.h"
-#include "data/dataset.h"
+#include "data/repeats.h"
 #include "tests/data/fixtures.h"
 
 namespace nibble::data {
@@ -35,7 +42,6 @@ class LoadDataset : public testing::Test {
     }
     return "";
   }
-  static std::vector<int32_t> copy(std::span<const int32_t> values) { return {values.begin(), values.end()}; }
   std::filesystem::path path_;
   DataOptions options_;
 };
@@ -46,9 +52,9 @@ TEST_F(LoadDataset, PretokenizedRowsKeepIdsLabelsAndDropPadding) {
   EXPECT_EQ(dataset.stats.format, "pretokenized");
   EXPECT_EQ(dataset.stats.template_name, "");
   ASSERT_EQ(dataset.documents(), 2);
-  EXPECT_EQ(copy(dataset.ids(0)), (std::vector<int32_t>{5, 6, 7}));
-  EXPECT_EQ(copy(dataset.labels(0)), (std::vector<int32_t>{-100, 6, 7}));
-  EXPECT_EQ(copy(dataset.labels(1)), (std::vector<int32_t>{8, 9}));
+  EXPECT_EQ(dataset.sample(0).ids, (std::vector<int32_t>{5, 6, 7}));
+  EXPECT_EQ(dataset.sample(0).labels, (std::vector<int32_t>{-100, 6, 7}));
+  EXPECT_EQ(dataset.sample(1).labels, (std::vector<int32_t>{8, 9}));
   EXPECT_EQ(dataset.stats.tokens, 5);
   EXPECT_EQ(dataset.stats.trained_tokens, 3);
 }
@@ -100,27 +106,39 @@ TEST_F(LoadDataset, NothingToTrainOnIsAnErrorWithTheReason) {
   EXPECT_NE(refusal(R"({"instruction": "one two three four five six", "output": "x"})").find("max_length"), std::string::npos);
 }
 
-TEST_F(LoadDataset, NumberOfThreadsChangesNothing) {
+// Several blocks of rows, so that threads have something to overtake each other with.
+std::string many_rows(int rows) {
   std::string text;
-  for (int i = 0; i < 1000; ++i) {
-    text += R"({"instruction": "Count to )" + std::to_string(i) + R"(.", "output": ")" + std::string(i % 37, 'y') + " done\"}\n";
+  for (int i = 0; i < rows; ++i) {
+    text += R"({"instruction": "Count to )" + std::to_string(i) + R"( and say why )" + std::string(static_cast<size_t>(i % 61), 'z') + R"(.", "output": ")" +
+            std::string(static_cast<size_t>(i % 37), 'y') + " done\"}\n";
   }
+  return text;
+}
+
+TEST_F(LoadDataset, NumberOfThreadsChangesNothing) {
+  const std::string text = many_rows(25000);
+  ASSERT_GT(text.size(), size_t{2} << 20);
   options_.packing = true;
   options_.threads = 1;
   options_.max_length = 128;
   const Dataset one = load(text);
-  options_.threads = 5;
-  const Dataset five = load(text);
-  ASSERT_EQ(one.documents(), 1000);
-  ASSERT_EQ(five.documents(), 1000);
-  for (int64_t d = 0; d < 1000; ++d) {
-    ASSERT_EQ(copy(one.ids(d)), copy(five.ids(d)));
-    ASSERT_EQ(copy(one.labels(d)), copy(five.labels(d)));
+  ASSERT_EQ(one.documents(), 25000);
+  EXPECT_LT(one.rows(), 25000);
+  for (const int threads : {2, 8}) {
+    options_.threads = threads;
+    const Dataset other = load(text);
+    ASSERT_EQ(other.documents(), one.documents());
+    for (int64_t d = 0; d < one.documents(); ++d) {
+      ASSERT_EQ(other.record(d).hash_low, one.record(d).hash_low) << d;
+      ASSERT_EQ(other.place(d), one.place(d));
+    }
+    ASSERT_EQ(other.rows(), one.rows());
+    for (int64_t r = 0; r < one.rows(); ++r) ASSERT_TRUE(std::ranges::equal(one.row(r), other.row(r)));
+    EXPECT_EQ(other.stats.hash, one.stats.hash);
+    EXPECT_EQ(other.stats.lengths, one.stats.lengths);
+    EXPECT_EQ(other.stats.tokens, one.stats.tokens);
   }
-  ASSERT_EQ(one.rows(), five.rows());
-  EXPECT_LT(one.rows(), 1000);
-  for (int64_t r = 0; r < one.rows(); ++r) ASSERT_EQ(one.row(r), five.row(r));
-  EXPECT_EQ(one.stats.hash, five.stats.hash);
 }
 
 TEST_F(LoadDataset, TheFirstBadRowIsReportedWhateverTheThreads) {
@@ -130,6 +148,147 @@ TEST_F(LoadDataset, TheFirstBadRowIsReportedWhateverTheThreads) {
     options_.threads = 1 + attempt;
     EXPECT_NE(refusal(text).find(".jsonl:700"), std::string::npos);
   }
+}
+
+TEST_F(LoadDataset, BadRowsAreLeftOutUpToTheirNumberAndTheNextEndsIt) {
+  const std::string text = "{\"text\": \"one\"}\n{\"text\": 2}\n{\"text\": \"three\"}\nnot JSON\n{\"text\": \"five\"}\n";
+  EXPECT_NE(refusal(text).find(".jsonl:2"), std::string::npos);
+  options_.max_bad_rows = 1;
+  const std::string message = refusal(text);
+  EXPECT_NE(message.find(".jsonl:4"), std::string::npos) << message;
+  EXPECT_NE(message.find("bad row number 2; max_bad_rows = 1"), std::string::npos) << message;
+  options_.max_bad_rows = 2;
+  const Dataset dataset = load(text);
+  EXPECT_EQ(dataset.documents(), 3);
+  EXPECT_EQ(dataset.stats.bad_rows, 2);
+  EXPECT_EQ(dataset.stats.examples, 5);
+  ASSERT_EQ(dataset.stats.warnings.size(), 2u);
+  EXPECT_NE(dataset.stats.warnings[0].find(".jsonl:2: text: "), std::string::npos) << dataset.stats.warnings[0];
+  EXPECT_TRUE(dataset.place(1).ends_with(".jsonl:3"));
+  // The first row may be one of them; the schema shows in the next.
+  EXPECT_EQ(load("{\"text\": 1}\n{\"text\": \"two\"}\n").documents(), 1);
+  EXPECT_NE(refusal("[{\"text\": \"one\"}").find("ends early"), std::string::npos) << "an array cut off is no bad row";
+}
+
+TEST_F(LoadDataset, OnlyTheFirstFewOfAKindAreTold) {
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += R"({"input_ids": [5, 6], "labels": [5, -100]})" "\n" R"({"input_ids": [7, 8]})" "\n";
+  const Dataset dataset = load(text);
+  EXPECT_EQ(dataset.stats.dropped_untrained, 40);
+  ASSERT_EQ(dataset.stats.warnings.size(), 5u);
+  EXPECT_NE(dataset.stats.warnings[4].find(".jsonl:9: nothing to learn"), std::string::npos) << dataset.stats.warnings[4];
+}
+
+TEST_F(LoadDataset, EqualDocumentsAreCountedWithTheirPlaces) {
+  const Dataset dataset = load(R"({"input_ids": [5, 6, 7]})" "\n" R"({"input_ids": [5, 6, 7], "labels": [5, 6, -100]})" "\n"
+                               R"({"input_ids": [5, 6, 7]})" "\n" R"({"input_ids": [5, 6]})" "\n" R"({"input_ids": [5, 6, 7]})" "\n");
+  EXPECT_EQ(dataset.stats.duplicates, 2);
+  ASSERT_EQ(dataset.stats.duplicate_places.size(), 2u);
+  const std::string file = path_.string();
+  EXPECT_EQ(dataset.stats.duplicate_places[0], file + ":3 is " + file + ":1 again");
+  EXPECT_EQ(dataset.stats.duplicate_places[1], file + ":5 is " + file + ":1 again");
+}
+
+TEST_F(LoadDataset, DocumentsOfBothPartsAreFound) {
+  std::ofstream(path_) << R"({"input_ids": [5, 6, 7]})" "\n" R"({"input_ids": [8, 9]})" "\n" R"({"input_ids": [5, 6, 7]})" "\n";
+  const Dataset train = load_dataset(options_, smollm2());
+  const std::filesystem::path second = path_.string() + ".eval";
+  std::ofstream(second) << R"({"input_ids": [4, 4]})" "\n" R"({"input_ids": [5, 6, 7]})" "\n" R"({"input_ids": [5, 6, 7]})" "\n";
+  DataOptions options = options_;
+  options.files = {second};
+  const Dataset validation = load_dataset(options, smollm2());
+  const SharedDocuments shared = find_shared(train, validation);
+  EXPECT_EQ(shared.count, 1) << "different ones";
+  ASSERT_EQ(shared.places.size(), 1u);
+  EXPECT_EQ(shared.places[0], second.string() + ":2 is " + path_.string() + ":1");
+  EXPECT_EQ(find_shared(train, Dataset()).count, 0);
+  std::filesystem::remove(second);
+}
+
+TEST_F(LoadDataset, LengthsAndEndsAreCounted) {
+  // SmolLM2: BOS 1, EOS 2, and special tokens below 17.
+  const Dataset dataset = load(R"({"input_ids": [1, 50, 60, 2]})" "\n" R"({"input_ids": [1, 1, 60, 2, 70]})" "\n"
+                               R"({"input_ids": [50, 60, 2, 90], "labels": [-100, 60, 2, -100]})" "\n" R"({"input_ids": [50, 60]})" "\n");
+  EXPECT_EQ(dataset.stats.begin_with_bos, 2);
+  EXPECT_EQ(dataset.stats.bos_dropped, 1);
+  EXPECT_EQ(dataset.stats.doubled_bos, 0);
+  EXPECT_EQ(dataset.stats.end_with_eos, 2);
+  EXPECT_EQ(dataset.stats.lengths, (std::vector<int64_t>{0, 1, 3}));
+  EXPECT_EQ(dataset.stats.longest, 4);
+}
+
+TEST_F(LoadDataset, WeightsDecideHowOftenAFileComes) {
+  const std::filesystem::path second = path_.string() + ".2";
+  std::string a, b;
+  for (int i = 0; i < 10; ++i) {
+    a += "{\"input_ids\": [100, " + std::to_string(200 + i) + "]}\n";
+    b += "{\"input_ids\": [101, " + std::to_string(300 + i) + "]}\n";
+  }
+  std::ofstream(path_) << a;
+  std::ofstream(second) << b;
+  options_.files = {path_, second};
+  const auto ids = [&](std::vector<double> weights, uint64_t seed = 42) {
+    options_.weights = std::move(weights);
+    options_.seed = seed;
+    const Dataset dataset = load_dataset(options_, smollm2());
+    std::vector<int32_t> seen;
+    for (int64_t d = 0; d < dataset.documents(); ++d) seen.push_back(dataset.ids(d)[1]);
+    EXPECT_EQ(dataset.stats.documents, static_cast<int64_t>(seen.size()));
+    EXPECT_EQ(dataset.stats.tokens, 2 * static_cast<int64_t>(seen.size()));
+    return seen;
+  };
+  std::vector<int32_t> all;
+  for (int i = 0; i < 20; ++i) all.push_back(i < 10 ? 200 + i : 290 + i);
+  EXPECT_EQ(ids({}), all);
+  EXPECT_EQ(ids({1, 1}), all);
+  std::vector<int32_t> twice = all;
+  twice.insert(twice.end(), all.begin() + 10, all.end());
+  EXPECT_EQ(ids({1, 2}), twice) << "the second time behind everything else";
+  EXPECT_EQ(ids({0, 1}), std::vector<int32_t>(all.begin() + 10, all.end()));
+  const auto half = ids({0.5, 1});
+  EXPECT_EQ(half.size(), 15u);
+  EXPECT_TRUE(std::is_sorted(half.begin(), half.end())) << "the files' order";
+  EXPECT_EQ(ids({0.5, 1}), half);
+  EXPECT_NE(ids({0.5, 1}, 43), half);
+  EXPECT_EQ(ids({1.5, 0}).size(), 15u);
+  options_.weights = {1};
+  EXPECT_THROW(load_dataset(options_, smollm2()), ConfigError);
+  options_.weights = {0, 0};
+  EXPECT_THROW(load_dataset(options_, smollm2()), ConfigError);
+  options_.weights = {1, -1};
+  EXPECT_THROW(load_dataset(options_, smollm2()), ConfigError);
+  std::filesystem::remove(second);
+}
+
+TEST_F(LoadDataset, SplitPartsAreDisjointAndTellFindingsOnce) {
+  std::string text = "{\"input_ids\": [9, 9], \"labels\": [9, -100]}\n";
+  for (int i = 0; i < 50; ++i) text += "{\"input_ids\": [100, " + std::to_string(200 + i) + ", 5]}\n";
+  std::ofstream(path_) << text;
+  options_.validation_split_ratio = 0.2;
+  const DatasetParts parts = load_dataset_parts(options_, smollm2());
+  EXPECT_EQ(parts.train.documents(), 40);
+  EXPECT_EQ(parts.validation.documents(), 10);
+  EXPECT_EQ(parts.train.stats.tokens, 120);
+  EXPECT_EQ(parts.validation.stats.tokens, 30);
+  EXPECT_EQ(parts.train.stats.warnings.size(), 1u);
+  EXPECT_TRUE(parts.validation.stats.warnings.empty());
+  std::set<int32_t> seen;
+  for (const Dataset* part : {&parts.train, &parts.validation}) {
+    for (int64_t d = 0; d < part->documents(); ++d) seen.insert(part->ids(d)[1]);
+  }
+  EXPECT_EQ(seen.size(), 50u);
+  EXPECT_EQ(find_shared(parts.train, parts.validation).count, 0);
+}
+
+TEST_F(LoadDataset, WaitingMayStopIt) {
+  std::ofstream(path_) << many_rows(25000);
+  struct Stop {};
+  CacheOptions cache;
+  int64_t asked = 0;
+  cache.each = [&] {
+    if (++asked == 3) throw Stop();
+  };
+  EXPECT_THROW(load_dataset(options_, smollm2(), cache), Stop);
 }
 
 TEST_F(LoadDataset, HashFollowsTheContent) {

@@ -38,7 +38,7 @@ const std::map<std::string_view, std::string>& samples() {
       {"num_train_epochs", "2.5"}, {"lr_scheduler_type", "linear"}, {"optim", "adamw_torch"}, {"use_rslora", "true"}, {"adapter_name_or_path", "/a"},
       {"truncation", "drop"}, {"chat_template_path", "chatml"}, {"validation_split_ratio", "0.25"}, {"resume_from_checkpoint", "true"},
       {"load_in_4bit", "false"}, {"bnb_4bit_quant_type", "fp4"}, {"bnb_4bit_use_double_quant", "false"}, {"lora_r", "9"}, {"assistant_only_loss", "false"},
-      {"seed", "7"}, {"eval_strategy", "epoch"}, {"adam_beta1", "0.5"}, {"adam_beta2", "0.75"}, {"adam_epsilon", "0.125"},
+      {"seed", "7"}, {"dataset_prepared_path", "/p"}, {"eval_strategy", "epoch"}, {"adam_beta1", "0.5"}, {"adam_beta2", "0.75"}, {"adam_epsilon", "0.125"},
       {"train_on_last_turn_only", "true"}, {"dataset_messages_field", "m"}, {"dataset_role_field", "r"}, {"dataset_content_field", "c"},
       {"dataset_train_field", "t"}, {"dataset_instruction_field", "i"}, {"dataset_input_field", "n"}, {"dataset_output_field", "o"},
       {"dataset_system_field", "s"}, {"dataset_tools_field", "l"}, {"dataset_user_role", "u"}, {"dataset_assistant_role", "a"},

@@ -141,6 +141,11 @@ TEST(LoadRunConfig, ChecksRulesBetweenKeys) {
       {"lora_target_modules: [q_proj, k_proj, q_proj]\n", "lora_target_modules: 'q_proj' is listed twice"},
       {"eval_strategy: steps\n", "run.yaml:1:16: eval_strategy needs evaluation data"},
       {"validation_file: v\nvalidation_split_ratio: 0.1\n", "validation_file and validation_split_ratio are both set"},
+      {"train_file: [a, b]\ntrain_file_weights: [1]\n", "run.yaml:2:22: train_file_weights has 1 numbers and train_file 2 files"},
+      {"train_file: [a, b]\ntrain_file_weights: [1, -0.5]\n", "run.yaml:2:25: train_file_weights = -0.5 is outside 0..1000"},
+      {"train_file: [a, b]\ntrain_file_weights: [1, two]\n", "train_file_weights = two is not a number"},
+      {"group_by_length: true\n", "group_by_length is for rows of one document"},
+      {"group_by_length: true\npacking: false\nshuffle: false\n", "but shuffle is false"},
       {"max_steps: 0\n", "max_steps = 0 trains nothing"},
       {"num_train_epochs: 0\n", "num_train_epochs = 0 trains nothing"},
       {"lora_alpha: 0\n", "lora_alpha = 0 trains nothing"},
@@ -148,6 +153,8 @@ TEST(LoadRunConfig, ChecksRulesBetweenKeys) {
       {"dataset_format: messages\ncompletion_only_loss: true\n", "run.yaml:2:23: completion_only_loss: true is for prompt-completion rows, and dataset_format is messages"},
   };
   for (const auto& [yaml, said] : cases) EXPECT_TRUE(contains(refusal(yaml), said)) << refusal(yaml);
+  EXPECT_EQ(refusal("train_file: a\ntrain_file_weights: 2\n"), "accepted") << "one file, one number";
+  EXPECT_EQ(refusal("group_by_length: true\npacking: false\n"), "accepted");
   EXPECT_EQ(refusal("dataset_format: prompt-completion\ncompletion_only_loss: true\nassistant_only_loss: false\n"), "accepted");
   EXPECT_EQ(refusal("num_train_epochs: 0\nmax_steps: 5\n"), "accepted");
   EXPECT_EQ(refusal("eval_strategy: steps\nvalidation_split_ratio: 0.1\n"), "accepted");
@@ -264,12 +271,14 @@ TEST(ResumeKeys, AreThoseThatChangeTheNumbers) {
   }
   EXPECT_EQ(names, (std::vector<std::string>{
       "model_name_or_path", "load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize", "bnb_4bit_compute_dtype", "lm_head_load_in_4bit",
-      "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "validation_split_ratio", "dataset_format",
+      "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "train_file_weights", "validation_split_ratio", "dataset_format",
       "dataset_text_field", "dataset_messages_field", "dataset_role_field", "dataset_content_field", "dataset_train_field",
       "dataset_prompt_field", "dataset_completion_field", "dataset_instruction_field", "dataset_input_field", "dataset_output_field",
       "dataset_history_field", "dataset_system_field", "dataset_tools_field", "dataset_user_role", "dataset_assistant_role",
       "dataset_system_role", "dataset_tool_role",
-      "chat_template_path", "assistant_only_loss", "completion_only_loss", "train_on_last_turn_only", "split_special_tokens", "max_length", "truncation", "packing", "shuffle", "per_device_train_batch_size", "gradient_accumulation_steps",
+      "chat_template_path", "assistant_only_loss", "completion_only_loss", "train_on_last_turn_only",
+      "split_special_tokens", "max_length", "truncation", "packing", "packing_strategy", "group_by_length", "shuffle",
+      "per_device_train_batch_size", "gradient_accumulation_steps",
       "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps", "optim", "adam_beta1", "adam_beta2",
       "adam_epsilon", "weight_decay", "max_grad_norm", "loss_chunk_tokens", "mlp_chunk_tokens", "device", "seed"}));
 }

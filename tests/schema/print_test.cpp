@@ -28,11 +28,11 @@ TEST(EffectiveYaml, ReadsBackWithEveryKeyChanged) {
   const LoadedConfig loaded = load(
       "model_name_or_path: /m\nadapter_name_or_path: /a\noutput_dir: /o\nload_in_4bit: false\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\n"
       "bnb_4bit_blocksize: 128\nbnb_4bit_compute_dtype: float32\nlora_r: 7\nlora_alpha: 0.1\nlora_dropout: 0.05\nlora_target_modules: [q_proj, up_proj]\n"
-      "use_rslora: true\ntrain_file: [/t1, /t2]\nvalidation_file: /v\ndataset_format: text\nchat_template_path: chatml\nassistant_only_loss: false\n"
+      "use_rslora: true\ntrain_file: [/t1, /t2]\ntrain_file_weights: [0.5, 2]\nvalidation_file: /v\ndataset_format: text\nchat_template_path: chatml\nassistant_only_loss: false\n"
       "completion_only_loss: false\nsplit_special_tokens: false\ndataset_text_field: text_field\ndataset_messages_field: messages_field\ndataset_role_field: role_field\ndataset_content_field: content_field\ndataset_train_field: train_field\ndataset_prompt_field: prompt_field\n"
       "dataset_completion_field: completion_field\ndataset_instruction_field: instruction_field\ndataset_input_field: input_field\ndataset_output_field: output_field\ndataset_history_field: history_field\ndataset_system_field: system_field\n"
       "dataset_tools_field: tools_field\ndataset_user_role: user_role\ndataset_assistant_role: assistant_role\ndataset_system_role: system_role\ndataset_tool_role: tool_role\n"
-      "max_length: 77\ntruncation: drop\npacking: false\nshuffle: false\nper_device_train_batch_size: 3\nper_device_eval_batch_size: 4\n"
+      "max_length: 77\ntruncation: drop\npacking: false\npacking_strategy: bfd\nshuffle: false\nmax_bad_rows: 3\ndataset_cache: false\ndataset_prepared_path: /d\nper_device_train_batch_size: 3\nper_device_eval_batch_size: 4\n"
       "gradient_accumulation_steps: 5\nnum_train_epochs: 1.5\nmax_steps: 9\nlearning_rate: 3e-5\nlr_scheduler_type: constant_with_warmup\n"
       "warmup_ratio: 0.1\nwarmup_steps: 11\nadam_beta1: 0.8\nadam_beta2: 0.95\nadam_epsilon: 1e-30\nweight_decay: 0.01\nmax_grad_norm: 1\n"
       "max_memory: 5.7GiB\nlm_head_load_in_4bit: true\nrecompute: mlp\nloss_chunk_tokens: 13\nbase_residency: streamed\npacked_cache: false\npacked_cache_dir: /c\n"
@@ -40,10 +40,10 @@ TEST(EffectiveYaml, ReadsBackWithEveryKeyChanged) {
       "resume_from_checkpoint: true\nseed: 9007199254740991\n");
   const std::string text = effective_yaml(loaded);
   EXPECT_EQ(config_json(load(text).config), config_json(loaded.config));
-  // optim, report_to, validation_split_ratio and train_on_last_turn_only have no other value here.
+  // optim, report_to, validation_split_ratio, group_by_length and train_on_last_turn_only have no other value here.
   size_t defaults = 0;
   for (size_t at = 0; (at = text.find("  # default\n", at)) != text.npos; ++at) ++defaults;
-  EXPECT_EQ(defaults, 4u) << text;
+  EXPECT_EQ(defaults, 5u) << text;
 }
 
 TEST(EffectiveYaml, ReadsBackTextsOfEveryKind) {

@@ -66,6 +66,8 @@ TEST(ValueText, PrintsEachType) {
   EXPECT_EQ(value_text(std::vector<std::string>{}), "[]");
   EXPECT_EQ(value_text(std::vector<std::string>{"a"}), "a");
   EXPECT_EQ(value_text(std::vector<std::string>{"a", "b: c"}), "[a, \"b: c\"]");
+  EXPECT_EQ(value_text(std::vector<double>{}), "[]");
+  EXPECT_EQ(value_text(std::vector<double>{0.5, 2}), "[0.5, 2]");
   EXPECT_EQ(value_text(ComputeDtype::kFloat32), "float32");
 }
 
@@ -92,6 +94,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(DatasetFormat::kSegments);
   expect_names_round_trip(TemplateChoice::kChatml);
   expect_names_round_trip(Truncation::kDrop);
+  expect_names_round_trip(PackingStrategy::kBfd);
   expect_names_round_trip(DeviceChoice::kCuda);
   expect_names_round_trip(EvalStrategy::kEpoch);
   expect_names_round_trip(ReportTo::kNone);

@@ -77,7 +77,7 @@ class PlannedRun : public testing::Test {
     }
     test::put_file(shop_ / "rows.jsonl", rows);
     test::put_file(shop_ / "run.yaml", "model_name_or_path: model\ntrain_file: rows.jsonl\noutput_dir: run\nmax_length: 64\nlora_r: 8\nlora_dropout: 0.1\n"
-                                       "per_device_train_batch_size: 1\ngradient_accumulation_steps: 1\nbnb_4bit_compute_dtype: float32\noptim: paged_adamw_32bit\npacked_cache: false\n");
+                                       "per_device_train_batch_size: 1\ngradient_accumulation_steps: 1\nbnb_4bit_compute_dtype: float32\noptim: paged_adamw_32bit\npacked_cache: false\ndataset_cache: false\n");
   }
   static nn::Place place(MemoryAccount& account) { return {at::kCPU, {test::emulated_module(), nullptr}, &account}; }
   // With `budget` bytes for all that the plan counts; 0: what there is.
@@ -113,8 +113,8 @@ class PlannedRun : public testing::Test {
       for (const optim::ParamRef& p : training.optimizer.params()) trained += static_cast<int64_t>(p.param.nbytes() + p.grad.nbytes());
       const Held adapters(trained);
       const StepOptions step = step_options(config, inputs.plan, device, training);
-      make_worst_step(training.model, training.passes, training.optimizer, step.pass, worst_shape(inputs.train, 1, step.pass_tokens, step.pass_multiple), {});
-      data::BatchStream batches(inputs.train, config.per_device_train_batch_size, 1, true);
+      make_worst_step(training.model, training.passes, training.optimizer, step.pass, worst_shape(inputs.data.train, 1, step.pass_tokens, step.pass_multiple), {});
+      data::BatchStream batches(inputs.data.train, config.per_device_train_batch_size, 1, true);
       RunState state;
       for (state.global_step = 0; state.global_step < 1; ++state.global_step) {
         state.micro_step = state.global_step;

@@ -1,4 +1,4 @@
-#include "io/verified_stamp.h"
+#include "core/verified_stamp.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 
 #include "tests/support/temporary_folder.h"
 
-namespace nibble::io {
+namespace nibble {
 namespace {
 
 namespace fs = std::filesystem;
@@ -74,4 +74,4 @@ TEST(VerifiedStamp, HalfANoteVouchesForNothing) {
 }
 
 }  // namespace
-}  // namespace nibble::io
+}  // namespace nibble

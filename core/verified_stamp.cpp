@@ -1,4 +1,4 @@
-#include "io/verified_stamp.h"
+#include "core/verified_stamp.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 #include <fstream>
 #include <iterator>
 
-namespace nibble::io {
+namespace nibble {
 namespace fs = std::filesystem;
 namespace {
 
@@ -43,4 +43,4 @@ void vouch_for(const fs::path& file, const std::string& identity) {
   stamp << identity;  // half of it, or none, vouches for nothing
 }
 
-}  // namespace nibble::io
+}  // namespace nibble

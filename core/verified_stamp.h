@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <string>
 
-namespace nibble::io {
+namespace nibble {
 
 // What the file system says of the file; "" where it says nothing. To be taken before the bytes are looked at.
 std::string file_identity(const std::filesystem::path& file);
@@ -22,4 +22,4 @@ void vouch_for(const std::filesystem::path& file, const std::string& identity);
 
 std::filesystem::path stamp_path(const std::filesystem::path& file);  // NAME.verified
 
-}  // namespace nibble::io
+}  // namespace nibble
