@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "data/sample.h"
+#include "data/template.h"
 #include "data/tokenizer.h"
 #include "schema/enums.h"
 
@@ -22,7 +23,7 @@ namespace nibble::data {
 struct DataOptions {
   std::vector<std::filesystem::path> files;     // one schema in each; all read one after the other
   DatasetFormat format = DatasetFormat::kAuto;
-  std::optional<ChatTemplate> chat_template;    // nullopt: the model's own
+  TemplateRequest chat_template;                // which template writes conversations
   int64_t max_length = 1024;                    // tokens in a row
   Truncation truncation = Truncation::kRaise;   // what happens to longer documents
   bool packing = true;                          // false: one document a row
@@ -34,7 +35,7 @@ struct DataOptions {
 
 struct DatasetStats {
   std::string format;              // "alpaca", "text", ...; of several files, distinct ones joined with '+'
-  std::string template_name;       // "chatml", "alpaca", or "" where none was used
+  std::string template_name;       // "chatml", "llama3, the model's own", or "" where none was used
   int64_t examples = 0;            // rows of the files
   int64_t documents = 0;           // of these, kept
   int64_t rows = 0;                // packed rows (documents where packing is off)

@@ -32,14 +32,6 @@ struct Job {
   std::exception_ptr error;
 };
 
-std::string_view template_text(ChatTemplate kind) {
-  switch (kind) {
-    case ChatTemplate::kAlpaca: return "alpaca";
-    case ChatTemplate::kChatml: return "chatml";
-  }
-  return "";
-}
-
 std::vector<SourceFile> open_files(const DataOptions& options) {
   if (options.files.empty()) throw ConfigError("train_file names no file");
   std::vector<SourceFile> sources;
@@ -175,7 +167,7 @@ Dataset load_dataset(const DataOptions& options, const Tokenizer& tokenizer) {
     if (("+" + stats.format + "+").find("+" + name + "+") == std::string::npos) stats.format += (stats.format.empty() ? "" : "+") + name;
     if (needs_template(source.schema) && !rules.chat) {
       rules.chat = choose_template(options.chat_template, tokenizer);
-      stats.template_name = template_text(rules.chat->kind);
+      stats.template_name = rules.chat->name;
     }
     hashes += source.file.hash();
     for (const Row& row : source.file.rows()) jobs.push_back({&source, row, {}, 0, nullptr});

@@ -47,7 +47,7 @@ TEST(DatasetGolden, IdsAndLabelsEqualTheStatedOnes) {
   for (const auto& [name, expected] : files.items()) {
     SCOPED_TRACE(name);
     DataOptions options = options_for(expected.value("file", name));
-    if (name == "alpaca.jsonl as text") options.chat_template = ChatTemplate::kAlpaca;
+    if (name == "alpaca.jsonl as text") options.chat_template.choice.format = ChatTemplate::kAlpaca;
     const json& examples = expected["examples"].is_string() ? files[expected["examples"].get<std::string>()]["examples"] : expected["examples"];
     check_examples(options, examples, "labels");
     options.assistant_only_loss = false;

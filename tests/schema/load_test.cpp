@@ -262,6 +262,8 @@ TEST(ResumeKeys, AreThoseThatChangeTheNumbers) {
   EXPECT_EQ(names, (std::vector<std::string>{
       "model_name_or_path", "load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_blocksize", "bnb_4bit_compute_dtype", "lm_head_load_in_4bit",
       "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "use_rslora", "validation_split_ratio", "dataset_format", "chat_template_path",
+      "chat_template_system_prefix", "chat_template_system_suffix", "chat_template_user_prefix", "chat_template_user_suffix",
+      "chat_template_assistant_prefix", "chat_template_assistant_suffix", "enable_thinking",
       "assistant_only_loss", "max_length", "truncation", "packing", "shuffle", "per_device_train_batch_size", "gradient_accumulation_steps",
       "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps", "optim", "adam_beta1", "adam_beta2",
       "adam_epsilon", "weight_decay", "max_grad_norm", "loss_chunk_tokens", "mlp_chunk_tokens", "device", "seed"}));

@@ -90,7 +90,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(BaseResidency::kStreamed);
   expect_names_round_trip(AutoSwitch::kFalse);
   expect_names_round_trip(DatasetFormat::kPretokenized);
-  expect_names_round_trip(TemplateChoice::kChatml);
+  expect_names_round_trip(ChatTemplate::kZephyr);
   expect_names_round_trip(Truncation::kDrop);
   expect_names_round_trip(DeviceChoice::kCuda);
   expect_names_round_trip(EvalStrategy::kEpoch);
