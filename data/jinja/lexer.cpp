@@ -30,6 +30,7 @@ class Lexer {
   void skip_space();
   void add(TokenKind kind, size_t at, std::string value = {}) { tokens_.push_back({kind, static_cast<uint32_t>(at), std::move(value)}); }
   void add_data(size_t begin, size_t end, char sign, bool block);
+  size_t next_tag() const;
   size_t raw_begin_size(size_t at) const;
   void read_comment(size_t begin);
   void read_raw(size_t begin);
@@ -252,12 +253,19 @@ void Lexer::read_expression(bool block, size_t begin) {
   refuse(begin, block ? "{% is not closed with %}" : "{{ is not closed with }}");
 }
 
+// Where the next {%, {{ or {# begins; the size of the text: there is none.
+size_t Lexer::next_tag() const {
+  for (size_t at = at_; at + 1 < text_.size(); ++at) {
+    if (text_[at] == '{' && (text_[at + 1] == '%' || text_[at + 1] == '{' || text_[at + 1] == '#')) return at;
+  }
+  return text_.size();
+}
+
 std::vector<Token> Lexer::run() {
   while (at_ < text_.size()) {
     const size_t begin = at_;
-    size_t tag = text_.find('{', at_);
-    while (tag + 1 < text_.size() && text_[tag + 1] != '%' && text_[tag + 1] != '{' && text_[tag + 1] != '#') tag = text_.find('{', tag + 1);
-    if (tag >= text_.size() || tag + 1 >= text_.size()) {
+    const size_t tag = next_tag();
+    if (tag == text_.size()) {
       add(TokenKind::kData, begin, text_.substr(begin));
       break;
     }

@@ -85,6 +85,7 @@ int Parser::checked_depth(size_t at, int inner) const {
 
 void Parser::run() {
   out_.body = parse_body("", 0, {});
+  if (!unknown_.empty()) refuse(unknown_[0].first, unknown_[0].second);
 }
 
 bool Parser::skip_name(std::string_view name) {

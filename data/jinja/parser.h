@@ -92,7 +92,7 @@ class Parser {
   struct Surroundings {
     bool in_loop = false;      // break and continue mean something
     bool in_for = false;       // "loop" may not be assigned to
-    bool conditional = false;  // an unknown filter is an error only when it is reached
+    bool conditional = false;  // a filter or test that does not exist is an error only when it is reached, as in jinja2
   };
   // Which of the names that have a meaning of their own occurred since this was cleared.
   struct Seen {
@@ -108,6 +108,7 @@ class Parser {
   int nesting_ = 0;
   Surroundings around_;
   Seen seen_;
+  std::vector<std::pair<size_t, std::string>> unknown_;  // filters and tests that do not exist: place and message
 };
 
 // The depth of the deepest of some expressions; null ones count as none.

@@ -9,8 +9,10 @@ namespace nibble::data::jinja {
 ExpressionPtr Parser::parse_expression() {
   const Nested nested(*this);
   const size_t at = current().at;
+  const size_t known = unknown_.size();
   ExpressionPtr value = parse_or();
   while (skip_name("if")) {
+    unknown_.resize(known);  // the value turns out to be conditional
     const bool outer = std::exchange(around_.conditional, true);
     ExpressionPtr test = parse_or();
     ExpressionPtr otherwise;

@@ -80,7 +80,7 @@ ExpressionPtr Parser::parse_filter_chain(ExpressionPtr operand) {
     const std::string name = parse_dotted_name("the name of a filter");
     const Filter* filter = find_filter(name);
     if (!filter && is_unsupported_filter(name)) refuse(at, fmt::format("the filter '{}' is not supported in chat templates", name));
-    if (!filter && !around_.conditional) refuse(at, fmt::format("there is no filter named '{}'", name));
+    if (!filter && !around_.conditional) unknown_.emplace_back(at, fmt::format("there is no filter named '{}'", name));
     CallArguments arguments;
     if (current().is_operator("(")) arguments = parse_arguments();
     const int inner = std::max(operand->depth, deepest(arguments));
@@ -94,7 +94,7 @@ ExpressionPtr Parser::parse_test(ExpressionPtr operand) {
   const bool negated = skip_name("not");
   const std::string name = parse_dotted_name("the name of a test");
   const Test* test = find_test(name);
-  if (!test && !around_.conditional) refuse(at, fmt::format("there is no test named '{}'", name));
+  if (!test && !around_.conditional) unknown_.emplace_back(at, fmt::format("there is no test named '{}'", name));
   CallArguments arguments;
   const TokenKind kind = current().kind;
   if (current().is_operator("(")) {
