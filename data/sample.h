@@ -21,8 +21,6 @@ struct RowWarning {
   std::string text;  // what a person reads, without the place
 };
 
-inline constexpr size_t kRowWarningKinds = 4;
-
 // One document. labels[i] is ids[i] itself where it is trained on and kIgnoredLabel where it is not (unshifted:
 // position i-1 predicts labels[i]; the first label of a document never counts).
 struct Sample {

@@ -21,7 +21,7 @@ class JsonWriter {
  private:
   void write_list(const std::vector<Value>& items, int level);
   void write_dict(const Dict& dict, int level);
-  void write_string(std::string_view text);
+  void write_string(const Text& source);
   std::string number(double value) const {
     return std::isnan(value) ? "NaN" : std::isinf(value) ? (value > 0 ? "Infinity" : "-Infinity") : float_text(value);
   }
@@ -40,7 +40,7 @@ class JsonWriter {
 void JsonWriter::write(const Value& value, int level) {
   meter_.step();
   if (const Text* text = value.text()) {
-    write_string(text->bytes());
+    write_string(*text);
   } else if (value.is_none()) {
     out_.append("null");
   } else if (const bool* b = value.get<bool>()) {
@@ -93,7 +93,8 @@ void JsonWriter::write_dict(const Dict& dict, int level) {
     const Value& value = style_.sort_keys ? members[i].value : dict.items()[i].second;
     if (i > 0) out_.append(style_.item_separator);
     new_line(level + 1);
-    write_string(key_text(key));
+    const std::string name = key_text(key);
+    write_string(Text(std::string_view(name)));
     out_.append(style_.key_separator);
     write(value, level + 1);
   }
@@ -110,9 +111,19 @@ std::string JsonWriter::key_text(const Value& key) const {
   throw Failure(fmt::format("a key of type '{}' has no form in JSON", type_name(key)));
 }
 
-void JsonWriter::write_string(std::string_view text) {
+// What needs no escape keeps its marks: a call's arguments are the row's text, in whatever form.
+void JsonWriter::write_string(const Text& source) {
+  const std::string_view text = source.bytes();
   meter_.scan(text.size());
   std::string literal = "\"";
+  const auto take_over = [&](size_t begin, size_t end) {
+    if (!source.marked()) {
+      literal += text.substr(begin, end - begin);
+      return;
+    }
+    out_.append(literal).append(source.part(begin, end));
+    literal.clear();
+  };
   size_t plain = 0;  // start of what can be taken over as it is
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
@@ -121,7 +132,7 @@ void JsonWriter::write_string(std::string_view text) {
       ++at;
       continue;
     }
-    literal += text.substr(plain, at - plain);
+    take_over(plain, at);
     const CodePoint c = decode_utf8(text, at);
     const auto code = static_cast<uint32_t>(c.value);
     at += static_cast<size_t>(c.length);
@@ -145,7 +156,7 @@ void JsonWriter::write_string(std::string_view text) {
               fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF));
     }
   }
-  literal += text.substr(plain);
+  take_over(plain, text.size());
   literal += '"';
   out_.append(literal);
 }

@@ -7,8 +7,8 @@
 //
 // Renderings say where their text comes from: a string of the variables that is registered as an origin is followed
 // through concatenation, slices, strip, split, replace, join, macros and variables into the output. So the span of an
-// answer is known without searching the text for it. A filter that makes another text of it (tojson, escape) ends the
-// trail.
+// answer is known without searching the text for it. tojson keeps the trail of what needs no escape; a filter that makes
+// another text of it (escape) ends it.
 //
 // Who renders as transformers does passes messages, tools and documents (null where there are none: they are defined
 // then), add_generation_prompt and the special tokens (bos_token, eos_token, ...). Of a message's reasoning_content, thinking

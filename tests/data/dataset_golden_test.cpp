@@ -45,7 +45,7 @@ TEST(DatasetGolden, IdsAndLabelsEqualTheStatedOnes) {
   for (const auto& [name, expected] : files.items()) {
     SCOPED_TRACE(name);
     DataOptions options = options_for(expected.value("file", name));
-    if (name == "alpaca.jsonl as text") options.chat_template = ChatTemplate::kAlpaca;
+    if (name == "alpaca.jsonl as text") options.chat_template.choice.format = ChatTemplate::kAlpaca;
     options.split_special_tokens = false;  // the goldens' rule; without it one row differs (below)
     const json& examples = expected["examples"].is_string() ? files[expected["examples"].get<std::string>()]["examples"] : expected["examples"];
     check_examples(options, examples, "labels");
@@ -63,8 +63,9 @@ TEST(DatasetGolden, OneRowHasTheNameOfASpecialTokenInItsText) {
   ASSERT_EQ(dataset.documents(), static_cast<int64_t>(examples.size()));
   for (size_t i = 0; i < examples.size(); ++i) {
     const auto expected = examples[i]["ids"].get<Ids>();
-    EXPECT_EQ(copy(dataset.ids(i)) == expected, i != 7) << i;
-    EXPECT_EQ(smollm2().decode(dataset.ids(i), false), smollm2().decode(expected, false)) << i;
+    const Ids found = dataset.sample(static_cast<int64_t>(i)).ids;
+    EXPECT_EQ(found == expected, i != 7) << i;
+    EXPECT_EQ(smollm2().decode(found, false), smollm2().decode(expected, false)) << i;
   }
   ASSERT_EQ(dataset.stats.warnings.size(), 1u);
   EXPECT_NE(dataset.stats.warnings[0].find("alpaca.jsonl:8: the text of a message holds the name of a special token ('<|im_start|>')"), std::string::npos)
@@ -79,7 +80,8 @@ TEST(DatasetGolden, BrokenFilesGetTheStatedVerdict) {
     SCOPED_TRACE(name);
     DataOptions options = options_for("bad/" + name);
     options.truncation = Truncation::kTruncate;
-    if (expected["verdict"] == "error") {
+    const bool is_gzip = name == "gzip.jsonl";  // "or accepted, if gzip is read": it is, with its three rows
+    if (expected["verdict"] == "error" && !is_gzip) {
       try {
         load_dataset(options, smollm2());
         ADD_FAILURE() << "accepted";
@@ -93,7 +95,7 @@ TEST(DatasetGolden, BrokenFilesGetTheStatedVerdict) {
       continue;
     }
     const Dataset dataset = load_dataset(options, smollm2());
-    EXPECT_EQ(dataset.documents(), expected["examples"].get<int64_t>());
+    EXPECT_EQ(dataset.documents(), is_gzip ? 3 : expected["examples"].get<int64_t>());
     const bool warned = expected["verdict"] == "accepted with a warning";
     EXPECT_EQ(dataset.stats.warnings.size(), warned ? 1u : 0u);
     if (warned) {

@@ -276,7 +276,10 @@ TEST(ResumeKeys, AreThoseThatChangeTheNumbers) {
       "dataset_prompt_field", "dataset_completion_field", "dataset_instruction_field", "dataset_input_field", "dataset_output_field",
       "dataset_history_field", "dataset_system_field", "dataset_tools_field", "dataset_user_role", "dataset_assistant_role",
       "dataset_system_role", "dataset_tool_role",
-      "chat_template_path", "assistant_only_loss", "completion_only_loss", "train_on_last_turn_only", "split_special_tokens", "max_length", "truncation", "packing", "packing_strategy", "group_by_length", "shuffle", "per_device_train_batch_size", "gradient_accumulation_steps",
+      "chat_template_path", "chat_template_system_prefix", "chat_template_system_suffix", "chat_template_user_prefix", "chat_template_user_suffix",
+      "chat_template_assistant_prefix", "chat_template_assistant_suffix", "enable_thinking", "assistant_only_loss", "completion_only_loss", "train_on_last_turn_only",
+      "split_special_tokens", "max_length", "truncation", "packing", "packing_strategy", "group_by_length", "shuffle",
+      "per_device_train_batch_size", "gradient_accumulation_steps",
       "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_ratio", "warmup_steps", "optim", "adam_beta1", "adam_beta2",
       "adam_epsilon", "weight_decay", "max_grad_norm", "loss_chunk_tokens", "mlp_chunk_tokens", "device", "seed"}));
 }
