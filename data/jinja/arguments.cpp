@@ -6,10 +6,11 @@
 
 namespace nibble::data::jinja {
 
-void bind_arguments(std::string_view function, const Arguments& arguments, const std::string_view* names, const Value** values,
-                    size_t count, size_t required) {
+void bind_arguments(std::string_view function, const Arguments& arguments, const std::string_view* names,
+                    const Value** values, size_t count, size_t required) {
   if (arguments.positional.size() > count) {
-    throw Failure(fmt::format("{} takes at most {} argument(s), but {} are given", function, count, arguments.positional.size()));
+    throw Failure(
+        fmt::format("{} takes at most {} argument(s), but {} are given", function, count, arguments.positional.size()));
   }
   for (size_t i = 0; i < arguments.positional.size(); ++i) values[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.keywords) {
@@ -25,7 +26,8 @@ void bind_arguments(std::string_view function, const Arguments& arguments, const
 }
 
 void bind_none(std::string_view function, const Arguments& arguments) {
-  if (!arguments.positional.empty() || !arguments.keywords.empty()) throw Failure(fmt::format("{} takes no arguments", function));
+  if (!arguments.positional.empty() || !arguments.keywords.empty())
+    throw Failure(fmt::format("{} takes no arguments", function));
 }
 
 const Text& text_argument(std::string_view function, const Value* value) {

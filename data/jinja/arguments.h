@@ -17,12 +17,12 @@ struct Arguments {
 
 // The value of each parameter, null where it was not given. required: how many of the first must be given.
 // THROWS Failure that names the function where an argument is missing, unknown or given twice.
-void bind_arguments(std::string_view function, const Arguments& arguments, const std::string_view* names, const Value** values,
-                    size_t count, size_t required);
+void bind_arguments(std::string_view function, const Arguments& arguments, const std::string_view* names,
+                    const Value** values, size_t count, size_t required);
 
 template <size_t N>
-std::array<const Value*, N> bind(std::string_view function, const Arguments& arguments, const std::array<std::string_view, N>& names,
-                                 size_t required) {
+std::array<const Value*, N> bind(std::string_view function, const Arguments& arguments,
+                                 const std::array<std::string_view, N>& names, size_t required) {
   std::array<const Value*, N> values{};
   bind_arguments(function, arguments, names.data(), values.data(), N, required);
   return values;

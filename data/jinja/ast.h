@@ -41,8 +41,18 @@ struct Attribute {
 struct Item { ExpressionPtr object; ExpressionPtr key; };
 struct Slice { ExpressionPtr object, start, stop, step; };  // bounds: null where left out
 struct Call { ExpressionPtr callee; CallArguments arguments; };
-struct FilterCall { ExpressionPtr operand; const Filter* filter; std::string_view name; CallArguments arguments; };
-struct TestCall { ExpressionPtr operand; const Test* test; std::string_view name; CallArguments arguments; };
+struct FilterCall {
+  ExpressionPtr operand;
+  const Filter* filter;  // null: none of this name; an error where it is reached
+  std::string_view name;
+  CallArguments arguments;
+};
+struct TestCall {
+  ExpressionPtr operand;
+  const Test* test;  // null: as above
+  std::string_view name;
+  CallArguments arguments;
+};
 struct Not { ExpressionPtr operand; };
 struct Sign { bool minus; ExpressionPtr operand; };
 enum class Arithmetic : uint8_t { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower };
@@ -88,7 +98,11 @@ struct SetBlock { Target target; ExpressionPtr value; Body body; };  // value: f
 struct Macro {
   std::string_view name;  // "": of a call block
   NameId id = 0;
-  struct Parameter { NameId id; std::string_view name; ExpressionPtr standard; };  // standard: its default, or null
+  struct Parameter {
+    NameId id;
+    std::string_view name;
+    ExpressionPtr standard;  // its default, or null
+  };
   std::vector<Parameter> parameters;
   Body body;
   bool uses_caller = false, uses_varargs = false, uses_kwargs = false;

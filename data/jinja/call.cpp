@@ -16,7 +16,8 @@ Arguments Interpreter::evaluate_arguments(const CallArguments& arguments) {
   for (const ExpressionPtr& argument : arguments.positional) out.positional.push_back(evaluate(*argument));
   for (const auto& [name, argument] : arguments.keywords) out.keywords.emplace_back(name, evaluate(*argument));
   if (arguments.more_positional) {
-    for (Value& value : elements(evaluate(*arguments.more_positional), environment_.meter)) out.positional.push_back(std::move(value));
+    for (Value& value : elements(evaluate(*arguments.more_positional), environment_.meter))
+      out.positional.push_back(std::move(value));
   }
   if (arguments.more_keywords) {
     out.kept = evaluate(*arguments.more_keywords);
@@ -56,7 +57,8 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
     return call_method(environment_, *(*bound)->method, (*bound)->self, arguments);
   }
   require_defined(callee);
-  if (callee.get<std::shared_ptr<LoopState>>()) throw Failure("recursive loops are not supported; write a macro that calls itself");
+  if (callee.get<std::shared_ptr<LoopState>>())
+    throw Failure("recursive loops are not supported; write a macro that calls itself");
   throw Failure(fmt::format("a value of type '{}' cannot be called", type_name(callee)));
 }
 
@@ -99,22 +101,26 @@ Value Interpreter::call_macro(const MacroValue& value, Arguments arguments) {
   }
   if (macro.uses_caller) {
     const auto caller = take_keyword("caller");
-    frame.set(parsed_.caller, caller && !caller->is_none() ? *caller : Value(Undefined{"no caller is defined", "", Undefined::Reason::kOther}));
+    frame.set(parsed_.caller, caller && !caller->is_none()
+                                  ? *caller
+                                  : Value(Undefined{"no caller is defined", "", Undefined::Reason::kOther}));
   }
   if (macro.uses_kwargs) {
     Dict rest;
-    for (const auto& [key, argument] : keywords) rest.set(Value(made_text(std::string(key), environment_.meter)), argument, environment_.meter);
+    for (const auto& [key, argument] : keywords)
+      rest.set(Value(made_text(std::string(key), environment_.meter)), argument, environment_.meter);
     frame.set(parsed_.kwargs, make_dict(std::move(rest), environment_.meter));
   } else if (!keywords.empty()) {
     throw Failure(fmt::format("the macro {} has no argument named '{}'", name, keywords[0].first));
   }
   const size_t positional = std::min(arguments.positional.size(), macro.parameters.size());
   if (macro.uses_varargs) {
-    std::vector<Value> rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(positional), arguments.positional.end());
+    std::vector<Value> rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(positional),
+                            arguments.positional.end());
     frame.set(parsed_.varargs, make_sequence(SequenceKind::kTuple, std::move(rest), environment_.meter));
   } else if (arguments.positional.size() > positional) {
-    throw Failure(fmt::format("the macro {} takes at most {} argument(s), but {} are given", name, macro.parameters.size(),
-                              arguments.positional.size()));
+    throw Failure(fmt::format("the macro {} takes at most {} argument(s), but {} are given", name,
+                              macro.parameters.size(), arguments.positional.size()));
   }
   // Defaults are evaluated in the macro's own scope, in order: one may use the parameters before it.
   for (size_t i = 0; i < given.size(); ++i) {

@@ -1,6 +1,6 @@
-// Unicode 14.0.0 upper, lower and title case beyond ASCII, made from Python's str methods (unidata_version 14.0.0): runs of
-// characters that move by the same distance, and characters that become several (or, for title case, differ from upper).
-// characters.h says how to read them.
+// Unicode 14.0.0 upper, lower and title case beyond ASCII, made from Python's str methods (unidata_version 14.0.0):
+// runs of characters that move by the same distance, and characters that become several (or, for title case, differ
+// from upper). characters.h says how to read them.
 #include <iterator>
 
 #include "data/jinja/case_table.h"

@@ -55,7 +55,8 @@ bool equal(const Value& left, const Value& right, Meter& meter) {
     if (a->bytes().size() == b.size()) meter.scan(b.size());
     return a->bytes() == b;
   }
-  if (const Sequence* a = left.sequence()) return a == right.sequence() || equal_sequences(*a, *right.sequence(), meter);
+  if (const Sequence* a = left.sequence())
+    return a == right.sequence() || equal_sequences(*a, *right.sequence(), meter);
   if (const Dict* a = left.dict()) return a == right.dict() || equal_dicts(*a, *right.dict(), meter);
   if (const auto* a = left.get<Namespace*>()) return *a == *right.get<Namespace*>();
   if (const auto* a = left.get<std::shared_ptr<LoopState>>()) return *a == *right.get<std::shared_ptr<LoopState>>();
@@ -74,7 +75,8 @@ bool less(const Value& left, const Value& right, Meter& meter) {
   }
   const Sequence* s = left.sequence();
   const Sequence* t = right.sequence();
-  const bool ordered = s && t && s->kind == t->kind && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple);
+  const bool ordered =
+      s && t && s->kind == t->kind && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple);
   if (!ordered) no_order(left, right);
   const size_t count = std::min(s->items.size(), t->items.size());
   for (size_t i = 0; i < count; ++i) {
@@ -90,7 +92,8 @@ bool less_or_equal(const Value& left, const Value& right, Meter& meter) {
 bool contains(const Value& container, const Value& item, Meter& meter) {
   if (const Text* text = container.text()) {
     const Text* part = item.text();
-    if (!part) throw Failure(fmt::format("only a string can be in a string, not a value of type '{}'", type_name(item)));
+    if (!part)
+      throw Failure(fmt::format("only a string can be in a string, not a value of type '{}'", type_name(item)));
     return find_text(text->bytes(), part->bytes(), 0, meter) != std::string_view::npos;
   }
   if (const Dict* dict = container.dict()) return dict->find(item, meter) != nullptr;

@@ -11,8 +11,8 @@ namespace nibble::data::jinja {
 
 struct Environment {
   Meter meter;
-  std::optional<std::tm> now;         // for strftime_now; nullopt: the wall clock
-  std::deque<Namespace> namespaces;   // owns what Value points to
+  std::optional<std::tm> now;        // for strftime_now; nullopt: the wall clock
+  std::deque<Namespace> namespaces;  // owns what Value points to
 
   ~Environment() {
     // A namespace may hold lists that hold other namespaces; none owns another, so emptying each ends all of it.

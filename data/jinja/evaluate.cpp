@@ -15,7 +15,8 @@ namespace nibble::data::jinja {
 
 Value Interpreter::evaluate(const Expression& expression) {
   if (const Constant* constant = std::get_if<Constant>(&expression.node)) return constant->value;
-  return placed(expression.at, [&] { return std::visit([&](const auto& node) { return evaluate(node); }, expression.node); });
+  return placed(expression.at,
+                [&] { return std::visit([&](const auto& node) { return evaluate(node); }, expression.node); });
 }
 
 Value Interpreter::evaluate(const Name& name) {

@@ -29,7 +29,8 @@ struct Redirected {
 
 }  // namespace
 
-Interpreter::Interpreter(const ParsedTemplate& parsed, std::vector<std::optional<Value>> variables, const RenderOptions& options)
+Interpreter::Interpreter(const ParsedTemplate& parsed, std::vector<std::optional<Value>> variables,
+                         const RenderOptions& options)
     : parsed_(parsed), variables_(std::move(variables)), environment_{Meter(options.limits), options.now, {}} {}
 
 Interpreter::Scope::Scope(Interpreter& interpreter, Frame* around)
@@ -54,7 +55,8 @@ Interpreter::Flow Interpreter::execute(const Body& body) {
 }
 
 Interpreter::Flow Interpreter::execute(const Statement& statement) {
-  return placed(statement.at, [&] { return std::visit([&](const auto& node) { return execute(node); }, statement.node); });
+  return placed(statement.at,
+                [&] { return std::visit([&](const auto& node) { return execute(node); }, statement.node); });
 }
 
 Interpreter::Flow Interpreter::execute(const Data& data) {
@@ -123,7 +125,8 @@ void Interpreter::assign(const Target& target, const Value& value) {
   const Value object = evaluate(Name{target.name});
   const auto* ns = object.get<Namespace*>();
   if (!ns) {
-    throw Failure(fmt::format("attributes can be set on namespaces only; '{}' is of type '{}'", parsed_.names[target.name], type_name(object)));
+    throw Failure(fmt::format("attributes can be set on namespaces only; '{}' is of type '{}'",
+                              parsed_.names[target.name], type_name(object)));
   }
   set_attribute(environment_, **ns, Text(target.attribute), value);
 }

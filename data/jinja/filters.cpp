@@ -9,8 +9,9 @@ namespace nibble::data::jinja {
 namespace {
 
 // Filters of jinja2 that chat templates have no use for: HTML, layout, random numbers.
-constexpr std::string_view kUnsupported[] = {"batch", "filesizeformat", "groupby", "pprint", "random", "slice", "striptags",
-                                             "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr"};
+constexpr std::string_view kUnsupported[] = {"batch",  "filesizeformat", "groupby",   "pprint",
+                                             "random", "slice",          "striptags", "urlencode",
+                                             "urlize", "wordcount",      "wordwrap",  "xmlattr"};
 
 }  // namespace
 
@@ -34,8 +35,10 @@ Value attribute_path(Environment& environment, const Value& value, const Value& 
   std::string_view rest = text->bytes();
   while (true) {
     const std::string_view part = rest.substr(0, rest.find('.'));
-    const bool index = !part.empty() && part.size() <= 18 && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
-    Value next = item_of(environment, out, index ? Value(int64_t{std::stoll(std::string(part))}) : Value(text->part(part)));
+    const bool index = !part.empty() && part.size() <= 18 &&
+                       std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    Value next =
+        item_of(environment, out, index ? Value(int64_t{std::stoll(std::string(part))}) : Value(text->part(part)));
     out = std::move(next);
     if (part.size() == rest.size()) return out;
     rest.remove_prefix(part.size() + 1);

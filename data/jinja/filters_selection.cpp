@@ -45,9 +45,11 @@ Value filter_map(Environment& environment, const Value& operand, const Arguments
 }
 
 // by_attribute: the first argument names what is tested; then the test and its arguments, or nothing: truth.
-Value selected(std::string_view name, Environment& environment, const Value& operand, const Arguments& arguments, bool by_attribute, bool wanted) {
+Value selected(std::string_view name, Environment& environment, const Value& operand, const Arguments& arguments,
+               bool by_attribute, bool wanted) {
   if (!truthy(operand)) return make_sequence(SequenceKind::kGenerator, {}, environment.meter);
-  if (by_attribute && arguments.positional.empty()) throw Failure(fmt::format("{} needs the name of an attribute", name));
+  if (by_attribute && arguments.positional.empty())
+    throw Failure(fmt::format("{} needs the name of an attribute", name));
   const size_t taken = by_attribute ? 1 : 0;
   const bool tested = arguments.positional.size() > taken;
   const Test* test = tested ? &named(name, arguments.positional[taken], find_test) : nullptr;
@@ -62,13 +64,24 @@ Value selected(std::string_view name, Environment& environment, const Value& ope
   return make_sequence(SequenceKind::kGenerator, std::move(out), environment.meter);
 }
 
-Value filter_select(Environment& e, const Value& operand, const Arguments& a) { return selected("select", e, operand, a, false, true); }
-Value filter_reject(Environment& e, const Value& operand, const Arguments& a) { return selected("reject", e, operand, a, false, false); }
-Value filter_selectattr(Environment& e, const Value& operand, const Arguments& a) { return selected("selectattr", e, operand, a, true, true); }
-Value filter_rejectattr(Environment& e, const Value& operand, const Arguments& a) { return selected("rejectattr", e, operand, a, true, false); }
+Value filter_select(Environment& e, const Value& operand, const Arguments& a) {
+  return selected("select", e, operand, a, false, true);
+}
+Value filter_reject(Environment& e, const Value& operand, const Arguments& a) {
+  return selected("reject", e, operand, a, false, false);
+}
+Value filter_selectattr(Environment& e, const Value& operand, const Arguments& a) {
+  return selected("selectattr", e, operand, a, true, true);
+}
+Value filter_rejectattr(Environment& e, const Value& operand, const Arguments& a) {
+  return selected("rejectattr", e, operand, a, true, false);
+}
 
 const Filter kFilters[] = {
-    {"map", filter_map}, {"select", filter_select}, {"reject", filter_reject}, {"selectattr", filter_selectattr},
+    {"map", filter_map},
+    {"select", filter_select},
+    {"reject", filter_reject},
+    {"selectattr", filter_selectattr},
     {"rejectattr", filter_rejectattr},
 };
 

@@ -33,7 +33,8 @@ Value filter_length(Environment& environment, const Value& operand, const Argume
   if (const auto* loop = operand.get<std::shared_ptr<LoopState>>()) return loop_attribute(*loop, "length");
   const Sequence* sequence = operand.sequence();
   if (!sequence || sequence->kind == SequenceKind::kGenerator) {
-    throw Failure(fmt::format("a value of type '{}' has no length{}", type_name(operand), sequence ? "; add |list" : ""));
+    throw Failure(
+        fmt::format("a value of type '{}' has no length{}", type_name(operand), sequence ? "; add |list" : ""));
   }
   return Value(static_cast<int64_t>(sequence->items.size()));
 }
@@ -92,7 +93,8 @@ Value filter_items(Environment& environment, const Value& operand, const Argumen
   std::vector<Value> items;
   if (const Dict* dict = operand.dict()) {
     environment.meter.create(dict->items().size() * sizeof(Value));
-    for (const auto& [key, value] : dict->items()) items.push_back(make_sequence(SequenceKind::kTuple, {key, value}, environment.meter));
+    for (const auto& [key, value] : dict->items())
+      items.push_back(make_sequence(SequenceKind::kTuple, {key, value}, environment.meter));
   } else if (!operand.is_undefined()) {
     throw Failure(fmt::format("items needs a dictionary, not a value of type '{}'", type_name(operand)));
   }
@@ -124,7 +126,8 @@ Value filter_dictsort(Environment& environment, const Value& operand, const Argu
 // The keys of several attributes with commas between, "age,name", as one list.
 Value sort_key(Environment& environment, const Value& item, const Value* attribute, bool case_sensitive) {
   const Text* names = attribute ? attribute->text() : nullptr;
-  if (!names || names->bytes().find(',') == std::string_view::npos) return key_of(environment, item, attribute, case_sensitive);
+  if (!names || names->bytes().find(',') == std::string_view::npos)
+    return key_of(environment, item, attribute, case_sensitive);
   std::vector<Value> keys;
   for (size_t begin = 0; begin <= names->bytes().size();) {
     const size_t end = std::min(names->bytes().find(',', begin), names->bytes().size());
@@ -136,7 +139,8 @@ Value sort_key(Environment& environment, const Value& item, const Value* attribu
 }
 
 Value filter_sort(Environment& environment, const Value& operand, const Arguments& arguments) {
-  const auto [reverse, case_sensitive, attribute] = bind<3>("sort", arguments, {"reverse", "case_sensitive", "attribute"}, 0);
+  const auto [reverse, case_sensitive, attribute] =
+      bind<3>("sort", arguments, {"reverse", "case_sensitive", "attribute"}, 0);
   std::vector<Keyed> keyed;
   for (const Value& item : elements(operand, environment.meter)) {
     keyed.push_back({sort_key(environment, item, attribute, flag_argument(case_sensitive, false)), item});
@@ -159,7 +163,8 @@ Value filter_unique(Environment& environment, const Value& operand, const Argume
   return make_sequence(SequenceKind::kGenerator, std::move(items), environment.meter);
 }
 
-Value extreme(std::string_view name, Environment& environment, const Value& operand, const Arguments& arguments, bool largest) {
+Value extreme(std::string_view name, Environment& environment, const Value& operand, const Arguments& arguments,
+              bool largest) {
   const auto [case_sensitive, attribute] = bind<2>(name, arguments, {"case_sensitive", "attribute"}, 0);
   const std::vector<Value> items = elements(operand, environment.meter);
   if (items.empty()) return Undefined{"the extreme of an empty list", "", Undefined::Reason::kOther};
@@ -174,23 +179,29 @@ Value extreme(std::string_view name, Environment& environment, const Value& oper
   return items[best];
 }
 
-Value filter_min(Environment& e, const Value& operand, const Arguments& a) { return extreme("min", e, operand, a, false); }
-Value filter_max(Environment& e, const Value& operand, const Arguments& a) { return extreme("max", e, operand, a, true); }
+Value filter_min(Environment& e, const Value& operand, const Arguments& a) {
+  return extreme("min", e, operand, a, false);
+}
+Value filter_max(Environment& e, const Value& operand, const Arguments& a) {
+  return extreme("max", e, operand, a, true);
+}
 
 Value filter_sum(Environment& environment, const Value& operand, const Arguments& arguments) {
   const auto [attribute, start] = bind<2>("sum", arguments, {"attribute", "start"}, 0);
   Value total = start ? *start : Value(int64_t{0});
   if (total.text()) throw Failure("sum adds no strings; use join");
   for (const Value& item : elements(operand, environment.meter)) {
-    total = calculate(Arithmetic::kAdd, total, attribute ? attribute_path(environment, item, *attribute) : item, environment);
+    total = calculate(Arithmetic::kAdd, total, attribute ? attribute_path(environment, item, *attribute) : item,
+                      environment);
   }
   return total;
 }
 
 const Filter kFilters[] = {
-    {"length", filter_length}, {"count", filter_length}, {"list", filter_list}, {"first", filter_first}, {"last", filter_last},
-    {"join", filter_join}, {"reverse", filter_reverse}, {"items", filter_items}, {"dictsort", filter_dictsort}, {"sort", filter_sort},
-    {"unique", filter_unique}, {"min", filter_min}, {"max", filter_max}, {"sum", filter_sum},
+    {"length", filter_length},     {"count", filter_length}, {"list", filter_list},       {"first", filter_first},
+    {"last", filter_last},         {"join", filter_join},    {"reverse", filter_reverse}, {"items", filter_items},
+    {"dictsort", filter_dictsort}, {"sort", filter_sort},    {"unique", filter_unique},   {"min", filter_min},
+    {"max", filter_max},           {"sum", filter_sum},
 };
 
 }  // namespace

@@ -21,8 +21,12 @@ Value recased(Environment& environment, const Value& operand, std::string (*chan
   return Value(reshaped_text(change(text.bytes()), text, environment.meter));
 }
 
-Value filter_upper(Environment& e, const Value& operand, const Arguments& a) { return bind_none("upper", a), recased(e, operand, to_upper); }
-Value filter_lower(Environment& e, const Value& operand, const Arguments& a) { return bind_none("lower", a), recased(e, operand, to_lower); }
+Value filter_upper(Environment& e, const Value& operand, const Arguments& a) {
+  return bind_none("upper", a), recased(e, operand, to_upper);
+}
+Value filter_lower(Environment& e, const Value& operand, const Arguments& a) {
+  return bind_none("lower", a), recased(e, operand, to_lower);
+}
 Value filter_capitalize(Environment& e, const Value& operand, const Arguments& a) {
   return bind_none("capitalize", a), recased(e, operand, capitalized);
 }
@@ -41,7 +45,8 @@ std::string words_capitalized(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const CodePoint c = decode_utf8(text, at);
     const auto length = static_cast<size_t>(c.length);
-    if (is_space(c.value) || (c.value < 0x80 && std::string_view("-({[<").find(static_cast<char>(c.value)) != std::string_view::npos)) {
+    if (is_space(c.value) ||
+        (c.value < 0x80 && std::string_view("-({[<").find(static_cast<char>(c.value)) != std::string_view::npos)) {
       flush(at);
       out += text.substr(at, length);
       begin = at + length;
@@ -52,21 +57,25 @@ std::string words_capitalized(std::string_view text) {
   return out;
 }
 
-Value filter_title(Environment& e, const Value& operand, const Arguments& a) { return bind_none("title", a), recased(e, operand, words_capitalized); }
+Value filter_title(Environment& e, const Value& operand, const Arguments& a) {
+  return bind_none("title", a), recased(e, operand, words_capitalized);
+}
 
 Value filter_trim(Environment& environment, const Value& operand, const Arguments& arguments) {
   const auto [chars] = bind<1>("trim", arguments, {"chars"}, 0);
   const Text text = to_text(operand, environment.meter);
   environment.meter.scan(text.bytes().size());
   const auto characters = optional_text_argument("trim", chars);
-  return Value(text.part(characters ? strip(text.bytes(), true, true, characters->bytes()) : strip(text.bytes(), true, true)));
+  return Value(
+      text.part(characters ? strip(text.bytes(), true, true, characters->bytes()) : strip(text.bytes(), true, true)));
 }
 
 Value filter_replace(Environment& environment, const Value& operand, const Arguments& arguments) {
   const auto [old_part, new_part, count] = bind<3>("replace", arguments, {"old", "new", "count"}, 2);
   Meter& meter = environment.meter;
   const int64_t most = count && !count->is_none() ? integer_argument("replace", count, -1) : -1;
-  return Value(replace_text(to_text(operand, meter), to_text(*old_part, meter), to_text(*new_part, meter), most, meter));
+  return Value(
+      replace_text(to_text(operand, meter), to_text(*old_part, meter), to_text(*new_part, meter), most, meter));
 }
 
 Value filter_indent(Environment& environment, const Value& operand, const Arguments& arguments) {
@@ -85,7 +94,8 @@ Value filter_indent(Environment& environment, const Value& operand, const Argume
   const Value lines = call_method(environment, *find_string_method("splitlines"), Value(text), {});
   std::vector<Value> parts = lines.sequence()->items;
   // The filter thinks of the text as ending with a line break, so that one at its end makes an empty last line.
-  if (text.empty() || is_line_break(decode_utf8(text.bytes(), offset_of(text.bytes(), -1)).value)) parts.push_back(Value(Text()));
+  if (text.empty() || is_line_break(decode_utf8(text.bytes(), offset_of(text.bytes(), -1)).value))
+    parts.push_back(Value(Text()));
   for (size_t i = 0; i < parts.size(); ++i) {
     meter.step();
     const Text& line = *parts[i].text();
@@ -132,12 +142,14 @@ Value filter_center(Environment& environment, const Value& operand, const Argume
 }
 
 Value filter_truncate(Environment& environment, const Value& operand, const Arguments& arguments) {
-  const auto [length, killwords, end, leeway] = bind<4>("truncate", arguments, {"length", "killwords", "end", "leeway"}, 0);
+  const auto [length, killwords, end, leeway] =
+      bind<4>("truncate", arguments, {"length", "killwords", "end", "leeway"}, 0);
   const Text& text = text_argument("truncate", &operand);
   const Text ending = end ? text_argument("truncate", end) : Text("...");
   const int64_t most = integer_argument("truncate", length, 255);
   const int64_t tolerated = leeway && !leeway->is_none() ? integer_argument("truncate", leeway, 5) : 5;
-  if (most < length_of(ending.bytes()) || tolerated < 0) throw Failure("truncate: the length has no room for the ending, or the leeway is negative");
+  if (most < length_of(ending.bytes()) || tolerated < 0)
+    throw Failure("truncate: the length has no room for the ending, or the leeway is negative");
   environment.meter.scan(text.bytes().size());
   const int64_t size = length_of(text.bytes());
   if (size <= tolerated || size - tolerated <= most) return operand;
@@ -151,7 +163,8 @@ Value filter_truncate(Environment& environment, const Value& operand, const Argu
 }
 
 Value filter_format(Environment& environment, const Value& operand, const Arguments& arguments) {
-  if (!arguments.positional.empty() && !arguments.keywords.empty()) throw Failure("format takes values by position or by name, not both");
+  if (!arguments.positional.empty() && !arguments.keywords.empty())
+    throw Failure("format takes values by position or by name, not both");
   Value values = make_sequence(SequenceKind::kTuple, arguments.positional, environment.meter);
   if (!arguments.keywords.empty()) {
     Dict dict;
@@ -162,10 +175,11 @@ Value filter_format(Environment& environment, const Value& operand, const Argume
 }
 
 const Filter kFilters[] = {
-    {"trim", filter_trim}, {"replace", filter_replace}, {"upper", filter_upper}, {"lower", filter_lower}, {"title", filter_title},
-    {"capitalize", filter_capitalize}, {"indent", filter_indent}, {"string", filter_string}, {"safe", filter_string},
-    {"e", filter_escape}, {"escape", filter_escape}, {"forceescape", filter_escape}, {"center", filter_center},
-    {"truncate", filter_truncate}, {"format", filter_format},
+    {"trim", filter_trim},     {"replace", filter_replace},   {"upper", filter_upper},
+    {"lower", filter_lower},   {"title", filter_title},       {"capitalize", filter_capitalize},
+    {"indent", filter_indent}, {"string", filter_string},     {"safe", filter_string},
+    {"e", filter_escape},      {"escape", filter_escape},     {"forceescape", filter_escape},
+    {"center", filter_center}, {"truncate", filter_truncate}, {"format", filter_format},
 };
 
 }  // namespace

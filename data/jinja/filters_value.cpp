@@ -31,7 +31,8 @@ Value filter_attr(Environment& environment, const Value& operand, const Argument
 }
 
 Value filter_tojson(Environment& environment, const Value& operand, const Arguments& arguments) {
-  const auto [ascii, indent, separators, sort_keys] = bind<4>("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
+  const auto [ascii, indent, separators, sort_keys] =
+      bind<4>("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0);
   JsonStyle style;
   style.ascii = flag_argument(ascii, false);
   style.sort_keys = flag_argument(sort_keys, false);
@@ -93,10 +94,12 @@ Value filter_round(Environment& environment, const Value& operand, const Argumen
   require_defined(operand);
   const int64_t digits = integer_argument("round", precision, 0);
   const std::string_view how = method ? text_argument("round", method).bytes() : "common";
-  if (how != "common" && how != "ceil" && how != "floor") throw Failure("round: the method is 'common', 'ceil' or 'floor'");
+  if (how != "common" && how != "ceil" && how != "floor")
+    throw Failure("round: the method is 'common', 'ceil' or 'floor'");
   const auto integer = as_integer(operand);
   const double* real = operand.get<double>();
-  if (!integer && !real) throw Failure(fmt::format("round needs a number, not a value of type '{}'", type_name(operand)));
+  if (!integer && !real)
+    throw Failure(fmt::format("round needs a number, not a value of type '{}'", type_name(operand)));
   if (how == "common") {
     if (real) return Value(rounded(*real, digits));
     if (digits >= 0) return Value(*integer);
@@ -110,8 +113,8 @@ Value filter_round(Environment& environment, const Value& operand, const Argumen
 }
 
 const Filter kFilters[] = {
-    {"default", filter_default}, {"d", filter_default}, {"attr", filter_attr}, {"tojson", filter_tojson}, {"int", filter_int},
-    {"float", filter_float}, {"abs", filter_abs}, {"round", filter_round},
+    {"default", filter_default}, {"d", filter_default},   {"attr", filter_attr}, {"tojson", filter_tojson},
+    {"int", filter_int},         {"float", filter_float}, {"abs", filter_abs},   {"round", filter_round},
 };
 
 }  // namespace

@@ -43,7 +43,7 @@ class PercentFormat {
 int64_t PercentFormat::read_number() {
   int64_t number = 0;
   for (; at_ < format_.size() && format_[at_] >= '0' && format_[at_] <= '9'; ++at_) {
-    number = std::min<int64_t>(number * 10 + (format_[at_] - '0'), environment_.meter.limits().output_bytes);
+    number = std::min<int64_t>(number * 10 + (format_[at_] - '0'), environment_.meter.limits().output_bytes + 1);
   }
   return number;
 }
@@ -92,23 +92,27 @@ Value PercentFormat::next_value(const Conversion& conversion) {
 
 std::string PercentFormat::number(const Conversion& conversion, const Value& value) const {
   require_defined(value);
-  if (conversion.width > kMostDigits || conversion.precision.value_or(0) > kMostDigits) throw Failure("the format asks for too many digits");
+  if (conversion.width > kMostDigits || conversion.precision.value_or(0) > kMostDigits)
+    throw Failure("the format asks for too many digits");
   const auto width = static_cast<int>(conversion.width);
-  const std::string flags = std::string(conversion.left ? "-" : "") + (conversion.zero ? "0" : "") + (conversion.plus ? "+" : "") +
-                            (conversion.space ? " " : "");
+  const std::string flags = std::string(conversion.left ? "-" : "") + (conversion.zero ? "0" : "") +
+                            (conversion.plus ? "+" : "") + (conversion.space ? " " : "");
   const auto integer = as_integer(value);
   const double* real = value.get<double>();
-  if (!integer && !real) throw Failure(fmt::format("%{} formats numbers, not values of type '{}'", conversion.kind, type_name(value)));
+  if (!integer && !real)
+    throw Failure(fmt::format("%{} formats numbers, not values of type '{}'", conversion.kind, type_name(value)));
   char buffer[512];
   int size = 0;
   if (conversion.kind == 'f') {
-    size = std::snprintf(buffer, sizeof buffer, ("%" + flags + "*.*f").c_str(), width,
-                         static_cast<int>(conversion.precision.value_or(6)), real ? *real : static_cast<double>(*integer));
+    size =
+        std::snprintf(buffer, sizeof buffer, ("%" + flags + "*.*f").c_str(), width,
+                      static_cast<int>(conversion.precision.value_or(6)), real ? *real : static_cast<double>(*integer));
   } else {
     if (real && !(std::fabs(*real) < 9.2e18)) throw Failure("the number is too large to be formatted as an integer");
     const int64_t whole = integer ? *integer : static_cast<int64_t>(*real);
     const std::string digits = conversion.precision ? "*." + std::to_string(*conversion.precision) : "*";
-    size = std::snprintf(buffer, sizeof buffer, ("%" + flags + digits + "lld").c_str(), width, static_cast<long long>(whole));
+    size = std::snprintf(buffer, sizeof buffer, ("%" + flags + digits + "lld").c_str(), width,
+                         static_cast<long long>(whole));
   }
   if (size < 0 || size >= static_cast<int>(sizeof buffer)) throw Failure("the number is too long to be formatted");
   return std::string(buffer, static_cast<size_t>(size));
@@ -126,8 +130,12 @@ Value PercentFormat::run(const Text& source) {
     meter.step();
     switch (conversion.kind) {
       case '%': out.append("%"); break;
-      case 'd': case 'i': case 'u': case 'f': out.append(number(conversion, next_value(conversion))); break;
-      case 's': case 'r': {
+      case 'd':
+      case 'i':
+      case 'u':
+      case 'f': out.append(number(conversion, next_value(conversion))); break;
+      case 's':
+      case 'r': {
         const Value value = next_value(conversion);
         Text text = conversion.kind == 's' ? to_text(value, meter) : to_repr(value, meter);
         if (conversion.precision) text = text.part(0, offset_of(text.bytes(), *conversion.precision));

@@ -1,5 +1,5 @@
-// Variables of a scope: of the template, of a turn of a loop, of a macro's call. What is set in a scope ends with it; what is
-// not there is looked for in the scope around it, of a macro in the one where the macro is written.
+// Variables of a scope: of the template, of a turn of a loop, of a macro's call. What is set in a scope ends with it;
+// what is not there is looked for in the scope around it, of a macro in the one where the macro is written.
 #pragma once
 
 #include <memory>

@@ -68,6 +68,8 @@ Origins find_origins(const ordered_json& variables, const std::vector<std::strin
   return out;
 }
 
-Value from_json(const ordered_json& json, const Origins& origins, Meter& meter) { return Reader(origins, meter).read(json, 1); }
+Value from_json(const ordered_json& json, const Origins& origins, Meter& meter) {
+  return Reader(origins, meter).read(json, 1);
+}
 
 }  // namespace nibble::data::jinja

@@ -29,7 +29,8 @@ Value make_range(Environment& environment, const Arguments& arguments) {
   const Wide count = (distance + step - 1) / step;
   if (count > kMostInRange) throw Failure(fmt::format("range() makes at most {} numbers", kMostInRange));
   environment.meter.create(static_cast<size_t>(count) * sizeof(Value));
-  for (int64_t i = 0; i < static_cast<int64_t>(count); ++i) range->items.push_back(Value(range->start + i * range->step));
+  for (int64_t i = 0; i < static_cast<int64_t>(count); ++i)
+    range->items.push_back(Value(range->start + i * range->step));
   return Value(std::shared_ptr<const Sequence>(std::move(range)));
 }
 
@@ -128,7 +129,8 @@ Value call_global(Environment& environment, Global global, const Arguments& argu
 }
 
 void set_attribute(Environment& environment, Namespace& ns, const Text& name, const Value& value) {
-  if (name.bytes().starts_with('_')) throw Failure(fmt::format("the attribute '{}' of a namespace may not begin with an underscore", name.bytes()));
+  if (name.bytes().starts_with('_'))
+    throw Failure(fmt::format("the attribute '{}' of a namespace may not begin with an underscore", name.bytes()));
   environment.meter.step(static_cast<int64_t>(1 + ns.attributes.size() / 8));
   if (!ns.find(name.bytes())) environment.meter.create(sizeof(Text) + sizeof(Value));
   ns.set(name, value);

@@ -1,7 +1,7 @@
 // Runs a parsed template over variables.
 //
-// One interpreter is one rendering. Statements write to the innermost text being built: the output, or that of a macro, a
-// set block or a filter block. Errors get the place of the innermost statement or expression they come out of.
+// One interpreter is one rendering. Statements write to the innermost text being built: the output, or that of a macro,
+// a set block or a filter block. Errors get the place of the innermost statement or expression they come out of.
 #pragma once
 
 #include <deque>
@@ -94,9 +94,9 @@ class Interpreter {
   Environment environment_;
   TextBuilder* out_ = nullptr;
   Frame* frame_ = nullptr;
-  Text block_text_;                            // for BlockText
+  Text block_text_;  // for BlockText
   int nesting_ = 0;
-  std::vector<std::shared_ptr<Frame>> kept_;   // scopes that macros still look into
+  std::vector<std::shared_ptr<Frame>> kept_;  // scopes that macros still look into
   std::deque<MacroValue> macros_;
 };
 

@@ -51,7 +51,8 @@ void JsonWriter::write(const Value& value, int level) {
     out_.append(number(*d));
   } else if (const Dict* dict = value.dict()) {
     write_dict(*dict, level);
-  } else if (const Sequence* s = value.sequence(); s && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple)) {
+  } else if (const Sequence* s = value.sequence();
+             s && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple)) {
     write_list(s->items, level);
   } else if (value.is_undefined()) {
     throw Failure(value.get<Undefined>()->message() + ", so that it has no form in JSON");
@@ -150,7 +151,9 @@ void JsonWriter::write_string(const Text& source) {
       case '\b': literal += "\\b"; break;
       default:
         if (code < 0x10000) literal += fmt::format("\\u{:04x}", code);
-        else literal += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF));
+        else
+          literal +=
+              fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((code - 0x10000) >> 10), 0xDC00 + ((code - 0x10000) & 0x3FF));
     }
   }
   take_over(plain, text.size());

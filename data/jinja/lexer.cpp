@@ -14,8 +14,8 @@ namespace {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
-constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "[", "]",
-                                           "(",  ")",  "{",  "}",  ">",  "<",  "=", ".", ":", "|", ",", ";"};
+constexpr std::string_view kOperators[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "[",
+                                           "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
 
 class Lexer {
  public:
@@ -28,7 +28,9 @@ class Lexer {
   [[noreturn]] void refuse(size_t at, const std::string& message) const { source_.refuse(at, message); }
 
   void skip_space();
-  void add(TokenKind kind, size_t at, std::string value = {}) { tokens_.push_back({kind, static_cast<uint32_t>(at), std::move(value)}); }
+  void add(TokenKind kind, size_t at, std::string value = {}) {
+    tokens_.push_back({kind, static_cast<uint32_t>(at), std::move(value)});
+  }
   void add_data(size_t begin, size_t end, char sign, bool block);
   size_t next_tag() const;
   size_t raw_begin_size(size_t at) const;
@@ -129,7 +131,9 @@ void Lexer::read_number() {
   const size_t begin = at_;
   const auto digits = [&](auto is_one) {  // with single underscores between
     size_t end = at_;
-    while (end < text_.size() && (is_one(text_[end]) || (text_[end] == '_' && end > at_ && end + 1 < text_.size() && is_one(text_[end + 1])))) ++end;
+    while (end < text_.size() &&
+           (is_one(text_[end]) || (text_[end] == '_' && end > at_ && end + 1 < text_.size() && is_one(text_[end + 1]))))
+      ++end;
     return end;
   };
   const auto without_underscores = [&](size_t from) {
@@ -188,7 +192,8 @@ void Lexer::read_number() {
   const std::string text = without_underscores(digits_begin);
   add(TokenKind::kInteger, begin);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tokens_.back().integer, base);
-  if (error != std::errc() || end != text.data() + text.size()) refuse(begin, "the integer is too large: at most 64 bits are supported");
+  if (error != std::errc() || end != text.data() + text.size())
+    refuse(begin, "the integer is too large: at most 64 bits are supported");
 }
 
 void Lexer::read_string() {
@@ -202,7 +207,8 @@ void Lexer::read_string() {
 }
 
 void Lexer::read_operator() {
-  const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators), [&](std::string_view o) { return next_is(o); });
+  const auto* found =
+      std::find_if(std::begin(kOperators), std::end(kOperators), [&](std::string_view o) { return next_is(o); });
   if (found == std::end(kOperators)) {
     const auto length = static_cast<size_t>(decode_utf8(text_, at_).length);
     refuse(at_, fmt::format("the character '{}' has no meaning in an expression", text_.substr(at_, length)));

@@ -1,7 +1,8 @@
 // A template's text to tokens, with jinja2's rules for white space around tags.
 //
-// trim_blocks: the line break right behind a block or comment is dropped. lstrip_blocks: blanks between the beginning of a
-// line and a block or comment are dropped. A minus inside a tag drops all white space on its side, a plus keeps it all.
+// trim_blocks: the line break right behind a block or comment is dropped. lstrip_blocks: blanks between the beginning
+// of a line and a block or comment are dropped. A minus inside a tag drops all white space on its side, a plus keeps it
+// all.
 // {% raw %} is answered here: its content arrives as data. Source: jinja2's documentation, "Whitespace Control".
 #pragma once
 

@@ -1,7 +1,7 @@
 // What `loop` is inside a for loop.
 //
-// Elements are taken one at a time and tested only then, because a loop's body may change what its test looks at; asking
-// for loop.last or loop.nextitem looks one element ahead, loop.length at all of them.
+// Elements are taken one at a time and tested only then, because a loop's body may change what its test looks at;
+// asking for loop.last or loop.nextitem looks one element ahead, loop.length at all of them.
 #pragma once
 
 #include <functional>

@@ -69,31 +69,49 @@ Value sequence_index(Environment& environment, const Value& self, const Argument
 }
 
 const Method kDictMethods[] = {
-    {"clear", kUnsafe}, {"copy", Method::Kind::kCallable, copied}, {"fromkeys", kUnsupported},
-    {"get", Method::Kind::kCallable, dict_get}, {"items", Method::Kind::kCallable, dict_items},
-    {"keys", Method::Kind::kCallable, dict_keys}, {"pop", kUnsafe}, {"popitem", kUnsafe}, {"setdefault", kUnsafe},
-    {"update", kUnsafe}, {"values", Method::Kind::kCallable, dict_values},
+    {"clear", kUnsafe},
+    {"copy", Method::Kind::kCallable, copied},
+    {"fromkeys", kUnsupported},
+    {"get", Method::Kind::kCallable, dict_get},
+    {"items", Method::Kind::kCallable, dict_items},
+    {"keys", Method::Kind::kCallable, dict_keys},
+    {"pop", kUnsafe},
+    {"popitem", kUnsafe},
+    {"setdefault", kUnsafe},
+    {"update", kUnsafe},
+    {"values", Method::Kind::kCallable, dict_values},
 };
 
 const Method kListMethods[] = {
-    {"append", kUnsafe}, {"clear", kUnsafe}, {"copy", Method::Kind::kCallable, copied},
-    {"count", Method::Kind::kCallable, sequence_count}, {"extend", kUnsafe}, {"index", Method::Kind::kCallable, sequence_index},
-    {"insert", kUnsafe}, {"pop", kUnsafe}, {"remove", kUnsafe}, {"reverse", kUnsafe}, {"sort", kUnsafe},
+    {"append", kUnsafe},
+    {"clear", kUnsafe},
+    {"copy", Method::Kind::kCallable, copied},
+    {"count", Method::Kind::kCallable, sequence_count},
+    {"extend", kUnsafe},
+    {"index", Method::Kind::kCallable, sequence_index},
+    {"insert", kUnsafe},
+    {"pop", kUnsafe},
+    {"remove", kUnsafe},
+    {"reverse", kUnsafe},
+    {"sort", kUnsafe},
 };
 
 const Method kTupleMethods[] = {
-    {"count", Method::Kind::kCallable, sequence_count}, {"index", Method::Kind::kCallable, sequence_index},
+    {"count", Method::Kind::kCallable, sequence_count},
+    {"index", Method::Kind::kCallable, sequence_index},
 };
 
 const Method* find_in(const Method* begin, const Method* end, std::string_view name) {
-  const Method* at = std::lower_bound(begin, end, name, [](const Method& m, std::string_view wanted) { return m.name < wanted; });
+  const Method* at =
+      std::lower_bound(begin, end, name, [](const Method& m, std::string_view wanted) { return m.name < wanted; });
   return at != end && at->name == name ? at : nullptr;
 }
 
 }  // namespace
 
 const Method* find_string_method(std::string_view name) {
-  for (const MethodTable& table : {string_splitting_methods(), string_searching_methods(), string_writing_methods(), string_class_methods()}) {
+  for (const MethodTable& table :
+       {string_splitting_methods(), string_searching_methods(), string_writing_methods(), string_class_methods()}) {
     if (const Method* method = find_in(table.begin, table.end, name)) return method;
   }
   return nullptr;
@@ -116,7 +134,8 @@ Value call_method(Environment& environment, const Method& method, const Value& s
     case Method::Kind::kUnsafe:
       throw Failure(Undefined{method.name, type_name(self), Undefined::Reason::kUnsafe}.message());
     case Method::Kind::kUnsupported:
-      throw Failure(fmt::format("the method {}() of '{}' is not supported in chat templates", method.name, type_name(self)));
+      throw Failure(
+          fmt::format("the method {}() of '{}' is not supported in chat templates", method.name, type_name(self)));
   }
   throw std::logic_error("unknown kind of method");
 }

@@ -47,7 +47,8 @@ std::optional<int64_t> read_integer(std::string_view text, int64_t base) {
   const std::string number = (minus ? "-" : "") + *digits;
   if (number.size() > 1 && (*digits)[0] == '-') return std::nullopt;
   int64_t value = 0;
-  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value, static_cast<int>(base));
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), value, static_cast<int>(base));
   if (error != std::errc() || end != number.data() + number.size()) return std::nullopt;
   return value;
 }
@@ -56,7 +57,8 @@ std::optional<double> read_float(std::string_view text) {
   const auto digits = without_underscores(strip(text, true, true));
   if (!digits || digits->empty()) return std::nullopt;
   std::string lower = *digits;
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   const std::string_view word = std::string_view(lower).substr(lower[0] == '+' || lower[0] == '-' ? 1 : 0);
   const bool named = word == "inf" || word == "infinity" || word == "nan";
   // strtod reads more than Python does: hexadecimal, "nan(...)".

@@ -7,8 +7,8 @@
 
 namespace nibble::data::jinja {
 
-// White space around, a sign, single underscores between digits, and the prefix of the base (0x) where base is that or 0.
-// nullopt: not an integer of that form, or one of more than 64 bits.
+// White space around, a sign, single underscores between digits, and the prefix of the base (0x) where base is that or
+// 0. nullopt: not an integer of that form, or one of more than 64 bits.
 std::optional<int64_t> read_integer(std::string_view text, int64_t base);
 
 // As above with fraction and exponent; inf, infinity and nan in any case.

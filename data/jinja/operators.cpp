@@ -91,7 +91,8 @@ Value calculate_floats(Arithmetic operation, double a, double b) {
       if (a == 0 && b < 0) throw Failure("0 cannot be raised to a negative power");
       if (a < 0 && b != std::floor(b)) throw Failure("a root of a negative number is not supported");
       const double result = std::pow(a, b);
-      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) throw Failure("the result is too large for a float");
+      if (std::isinf(result) && std::isfinite(a) && std::isfinite(b))
+        throw Failure("the result is too large for a float");
       return Value(result);
     }
     case Arithmetic::kDivide:
@@ -118,7 +119,8 @@ Value repeated(const Value& value, int64_t count, Meter& meter) {
     return Value(out.take());
   }
   const Sequence& sequence = *value.sequence();
-  if (times > 0 && sequence.items.size() > limit / sizeof(Value) / times) throw Failure("the repeated list is too large");
+  if (times > 0 && sequence.items.size() > limit / sizeof(Value) / times)
+    throw Failure("the repeated list is too large");
   meter.step(count);
   meter.create(sequence.items.size() * times * sizeof(Value));
   std::vector<Value> items;
@@ -158,8 +160,8 @@ Value calculate(Arithmetic operation, const Value& left, const Value& right, Env
   if (operation == Arithmetic::kModulo && left.text()) return format_percent(*left.text(), right, environment);
   require_defined(left);
   require_defined(right);
-  throw Failure(fmt::format("the operator {} does not go with values of the types '{}' and '{}'", symbol(operation), type_name(left),
-                            type_name(right)));
+  throw Failure(fmt::format("the operator {} does not go with values of the types '{}' and '{}'", symbol(operation),
+                            type_name(left), type_name(right)));
 }
 
 Value with_sign(bool minus, const Value& value) {

@@ -1,4 +1,5 @@
-// Arithmetic as Python has it: integers and booleans exactly (in 64 bits), floats, strings and lists joined and repeated.
+// Arithmetic as Python has it: integers and booleans exactly (in 64 bits), floats, strings and lists joined and
+// repeated.
 #pragma once
 
 #include "data/jinja/ast.h"
@@ -12,7 +13,8 @@ Value calculate(Arithmetic operation, const Value& left, const Value& right, Env
 // -value, +value.
 Value with_sign(bool minus, const Value& value);
 
-// "format" % values: %s, %d, %i, %r, %f with flags, width and precision, and %%. values: a tuple, one value, or a dictionary for
+// "format" % values: %s, %d, %i, %r, %f with flags, width and precision, and %%. values: a tuple, one value, or a
+// dictionary for
 // %(name)s. THROWS Failure for any other conversion.
 Value format_percent(const Text& format, const Value& values, Environment& environment);
 

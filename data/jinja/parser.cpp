@@ -64,7 +64,8 @@ int deepest(const std::vector<ExpressionPtr>& expressions) {
 }
 
 int deepest(const CallArguments& arguments) {
-  int depth = std::max(deepest(arguments.positional), deepest({arguments.more_positional.get(), arguments.more_keywords.get()}));
+  int depth = std::max(deepest(arguments.positional),
+                       deepest({arguments.more_positional.get(), arguments.more_keywords.get()}));
   for (const auto& [name, value] : arguments.keywords) depth = std::max(depth, value->depth);
   return depth;
 }
@@ -74,12 +75,14 @@ Parser::Parser(ParsedTemplate& out, std::vector<Token> tokens) : out_(out), toke
 Parser::Nested::Nested(Parser& parser) : parser_(parser) {
   if (++parser_.nesting_ > kMostNesting) {
     --parser_.nesting_;
-    parser_.refuse(parser_.current().at, fmt::format("tags or brackets stand in each other more than {} deep", kMostNesting));
+    parser_.refuse(parser_.current().at,
+                   fmt::format("tags or brackets stand in each other more than {} deep", kMostNesting));
   }
 }
 
 int Parser::checked_depth(size_t at, int inner) const {
-  if (inner >= kMostDepth) refuse(at, fmt::format("the expression has more than {} operations inside each other", kMostDepth));
+  if (inner >= kMostDepth)
+    refuse(at, fmt::format("the expression has more than {} operations inside each other", kMostDepth));
   return inner + 1;
 }
 
@@ -141,7 +144,8 @@ Body Parser::parse_body(std::string_view tag, size_t at, Ends ends) {
       take();
     } else {
       take();  // {%
-      if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return current().is_name(end); })) return body;
+      if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return current().is_name(end); }))
+        return body;
       parse_tag(body);
       expect_block_end();
     }

@@ -1,5 +1,5 @@
-// Tokens to statements and expressions: jinja2's grammar (its parser.py is the reference for precedence), with recursion
-// bounded so that no template can exhaust the stack, here or when it is rendered.
+// Tokens to statements and expressions: jinja2's grammar (its parser.py is the reference for precedence), with
+// recursion bounded so that no template can exhaust the stack, here or when it is rendered.
 #pragma once
 
 #include "data/jinja/parsed.h"

@@ -75,8 +75,8 @@ ExpressionPtr Parser::parse_not() {
 
 ExpressionPtr Parser::parse_compare() {
   static constexpr std::pair<std::string_view, Comparison> kOperators[] = {
-      {"==", Comparison::kEqual}, {"!=", Comparison::kNotEqual}, {"<", Comparison::kLess},
-      {"<=", Comparison::kLessEqual}, {">", Comparison::kGreater}, {">=", Comparison::kGreaterEqual}};
+      {"==", Comparison::kEqual},     {"!=", Comparison::kNotEqual}, {"<", Comparison::kLess},
+      {"<=", Comparison::kLessEqual}, {">", Comparison::kGreater},   {">=", Comparison::kGreaterEqual}};
   ExpressionPtr first = parse_sum();
   const size_t at = current().at;
   std::vector<std::pair<Comparison, ExpressionPtr>> rest;
@@ -124,8 +124,10 @@ ExpressionPtr Parser::parse_concatenation() {
 }
 
 ExpressionPtr Parser::parse_product() {
-  static constexpr std::pair<std::string_view, Arithmetic> kOperators[] = {
-      {"*", Arithmetic::kMultiply}, {"/", Arithmetic::kDivide}, {"//", Arithmetic::kFloorDivide}, {"%", Arithmetic::kModulo}};
+  static constexpr std::pair<std::string_view, Arithmetic> kOperators[] = {{"*", Arithmetic::kMultiply},
+                                                                           {"/", Arithmetic::kDivide},
+                                                                           {"//", Arithmetic::kFloorDivide},
+                                                                           {"%", Arithmetic::kModulo}};
   ExpressionPtr left = parse_power();
   while (true) {
     std::optional<Arithmetic> operation;

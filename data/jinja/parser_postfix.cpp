@@ -30,13 +30,15 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
   }
   expect_operator("[");
   const auto bound = [&]() -> ExpressionPtr {
-    return current().is_operator(":") || current().is_operator("]") || current().is_operator(",") ? nullptr : parse_expression();
+    return current().is_operator(":") || current().is_operator("]") || current().is_operator(",") ? nullptr
+                                                                                                  : parse_expression();
   };
   ExpressionPtr start = bound();
   if (skip_operator(":")) {
     ExpressionPtr stop = bound();
     ExpressionPtr step = skip_operator(":") ? bound() : nullptr;
-    if (current().is_operator(",")) refuse(current().at, "a slice with several parts is not supported: chat templates have no arrays");
+    if (current().is_operator(","))
+      refuse(current().at, "a slice with several parts is not supported: chat templates have no arrays");
     expect_operator("]");
     const int inner = deepest({object.get(), start.get(), stop.get(), step.get()});
     return make(at, inner, Slice{std::move(object), std::move(start), std::move(stop), std::move(step)});
@@ -50,7 +52,8 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
   expect_operator("]");
   if (keys.empty()) refuse(at, "[] needs a key or an index");
   const int inner = std::max(depth, deepest(keys) + 1);
-  ExpressionPtr key = keys.size() == 1 ? std::move(keys[0]) : make(at, deepest(keys), ListLiteral{SequenceKind::kTuple, std::move(keys)});
+  ExpressionPtr key = keys.size() == 1 ? std::move(keys[0])
+                                       : make(at, deepest(keys), ListLiteral{SequenceKind::kTuple, std::move(keys)});
   return make(at, inner, Item{std::move(object), std::move(key)});
 }
 
@@ -79,7 +82,8 @@ ExpressionPtr Parser::parse_filter_chain(ExpressionPtr operand) {
     const size_t at = current().at;
     const std::string name = parse_dotted_name("the name of a filter");
     const Filter* filter = find_filter(name);
-    if (!filter && is_unsupported_filter(name)) refuse(at, fmt::format("the filter '{}' is not supported in chat templates", name));
+    if (!filter && is_unsupported_filter(name))
+      refuse(at, fmt::format("the filter '{}' is not supported in chat templates", name));
     if (!filter && !around_.conditional) unknown_.emplace_back(at, fmt::format("there is no filter named '{}'", name));
     CallArguments arguments;
     if (current().is_operator("(")) arguments = parse_arguments();
@@ -99,9 +103,10 @@ ExpressionPtr Parser::parse_test(ExpressionPtr operand) {
   const TokenKind kind = current().kind;
   if (current().is_operator("(")) {
     arguments = parse_arguments();
-  } else if (kind == TokenKind::kString || kind == TokenKind::kInteger || kind == TokenKind::kFloat || current().is_operator("[") ||
-             current().is_operator("{") ||
-             (kind == TokenKind::kName && !current().is_name("else") && !current().is_name("or") && !current().is_name("and"))) {
+  } else if (kind == TokenKind::kString || kind == TokenKind::kInteger || kind == TokenKind::kFloat ||
+             current().is_operator("[") || current().is_operator("{") ||
+             (kind == TokenKind::kName && !current().is_name("else") && !current().is_name("or") &&
+              !current().is_name("and"))) {
     // One argument needs no parentheses: "x is divisibleby 3".
     if (current().is_name("is")) refuse(current().at, "tests with 'is' cannot be chained");
     arguments.positional.push_back(parse_postfix(parse_primary()));
@@ -153,7 +158,8 @@ CallArguments Parser::parse_arguments() {
       }
       out.keywords.emplace_back(name, parse_expression());
     } else {
-      if (!open || out.more_positional || !out.keywords.empty()) refuse(at, "an argument without a name follows one with a name");
+      if (!open || out.more_positional || !out.keywords.empty())
+        refuse(at, "an argument without a name follows one with a name");
       out.positional.push_back(parse_expression());
     }
   }

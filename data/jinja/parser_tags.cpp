@@ -9,10 +9,11 @@ namespace nibble::data::jinja {
 namespace {
 
 // Tags of jinja2 that need other templates or change escaping, which chat templates cannot and need not.
-constexpr std::string_view kUnsupportedTags[] = {"include", "extends", "import", "from", "block", "autoescape", "trans", "do", "debug"};
+constexpr std::string_view kUnsupportedTags[] = {"include",    "extends", "import", "from", "block",
+                                                 "autoescape", "trans",   "do",     "debug"};
 
-constexpr std::string_view kEndTags[] = {"endif", "elif", "else", "endfor", "endset", "endmacro", "endcall", "endfilter", "endwith",
-                                         "endgeneration"};
+constexpr std::string_view kEndTags[] = {"endif",    "elif",    "else",      "endfor",  "endset",
+                                         "endmacro", "endcall", "endfilter", "endwith", "endgeneration"};
 
 bool assigns(const Target& target, NameId name) {
   if (!target.is_tuple) return target.attribute.empty() && target.name == name;
@@ -38,8 +39,10 @@ void Parser::refuse_tag(const Token& tag) const {
   if (std::find(std::begin(kEndTags), std::end(kEndTags), tag.value) != std::end(kEndTags)) {
     refuse(tag.at, fmt::format("{{% {} %}} has no beginning here", tag.value));
   }
-  const bool known = std::find(std::begin(kUnsupportedTags), std::end(kUnsupportedTags), tag.value) != std::end(kUnsupportedTags);
-  refuse(tag.at, fmt::format("{{% {} %}} is {}", tag.value, known ? "not supported in chat templates" : "no tag of Jinja"));
+  const bool known =
+      std::find(std::begin(kUnsupportedTags), std::end(kUnsupportedTags), tag.value) != std::end(kUnsupportedTags);
+  refuse(tag.at,
+         fmt::format("{{% {} %}} is {}", tag.value, known ? "not supported in chat templates" : "no tag of Jinja"));
 }
 
 void Parser::parse_tag(Body& body) {
@@ -104,7 +107,8 @@ For Parser::parse_for(size_t at) {
   if (!skip_name("in")) refuse_token("'in'");
   out.over = parse_tuple(false, false);
   if (skip_name("if")) out.test = parse_expression();
-  if (current().is_name("recursive")) refuse(current().at, "{% for ... recursive %} is not supported; write a macro that calls itself");
+  if (current().is_name("recursive"))
+    refuse(current().at, "{% for ... recursive %} is not supported; write a macro that calls itself");
   const Seen outer = std::exchange(seen_, {});
   {
     const Kept<bool> in_loop(around_.in_loop, true);
@@ -144,12 +148,14 @@ void Parser::parse_signature(Macro& macro) {
     if (!macro.parameters.empty()) expect_operator(",");
     const Token& name = expect_name("the name of a parameter");
     const NameId id = out_.name_id(name.value);
-    const bool twice = std::any_of(macro.parameters.begin(), macro.parameters.end(), [&](const auto& p) { return p.id == id; });
+    const bool twice =
+        std::any_of(macro.parameters.begin(), macro.parameters.end(), [&](const auto& p) { return p.id == id; });
     if (twice) refuse(name.at, fmt::format("the parameter '{}' occurs twice", name.value));
     Macro::Parameter parameter{id, out_.names[id], nullptr};
     const size_t at = name.at;
     if (skip_operator("=")) parameter.standard = parse_expression();
-    else if (!macro.parameters.empty() && macro.parameters.back().standard) refuse(at, "a parameter without a default follows one that has a default");
+    else if (!macro.parameters.empty() && macro.parameters.back().standard)
+      refuse(at, "a parameter without a default follows one that has a default");
     macro.parameters.push_back(std::move(parameter));
   }
 }

@@ -40,13 +40,14 @@ bool is_iterable(const Value& v) { return v.text() || v.dict() || v.sequence() |
 // What has a length and elements by number or key; an undefined value passes, as in jinja2.
 bool is_sequence(const Value& v) {
   const Sequence* s = v.sequence();
-  const bool by_index = s && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple || s->kind == SequenceKind::kRange);
+  const bool by_index =
+      s && (s->kind == SequenceKind::kList || s->kind == SequenceKind::kTuple || s->kind == SequenceKind::kRange);
   return v.text() || v.dict() || by_index || v.is_undefined();
 }
 
 bool is_callable(const Value& v) {
-  return v.get<const MacroValue*>() || v.get<Global>() || v.get<LoopMethod>() || v.get<std::shared_ptr<const BoundMethod>>() || is_loop(v) ||
-         v.is_undefined();
+  return v.get<const MacroValue*>() || v.get<Global>() || v.get<LoopMethod>() ||
+         v.get<std::shared_ptr<const BoundMethod>>() || is_loop(v) || v.is_undefined();
 }
 
 // operand % divisor == remainder
@@ -54,8 +55,12 @@ bool leaves(Environment& environment, const Value& operand, const Value& divisor
   return equal(calculate(Arithmetic::kModulo, operand, divisor, environment), Value(remainder), environment.meter);
 }
 
-bool is_odd(Environment& e, const Value& operand, const Arguments& a) { return bind_none("odd", a), leaves(e, operand, Value(int64_t{2}), 1); }
-bool is_even(Environment& e, const Value& operand, const Arguments& a) { return bind_none("even", a), leaves(e, operand, Value(int64_t{2}), 0); }
+bool is_odd(Environment& e, const Value& operand, const Arguments& a) {
+  return bind_none("odd", a), leaves(e, operand, Value(int64_t{2}), 1);
+}
+bool is_even(Environment& e, const Value& operand, const Arguments& a) {
+  return bind_none("even", a), leaves(e, operand, Value(int64_t{2}), 0);
+}
 bool is_divisible_by(Environment& environment, const Value& operand, const Arguments& arguments) {
   const auto [divisor] = bind<1>("divisibleby", arguments, {"num"}, 1);
   return leaves(environment, operand, *divisor, 0);
@@ -91,7 +96,8 @@ bool is_same_as(Environment& environment, const Value& operand, const Arguments&
   const auto [other] = bind<1>("sameas", arguments, {"other"}, 1);
   if (operand.variant().index() != other->variant().index()) return false;
   if (const Text* text = operand.text()) {
-    return text->bytes().data() == other->text()->bytes().data() && text->bytes().size() == other->text()->bytes().size();
+    return text->bytes().data() == other->text()->bytes().data() &&
+           text->bytes().size() == other->text()->bytes().size();
   }
   if (operand.sequence()) return operand.sequence() == other->sequence();
   if (operand.dict()) return operand.dict() == other->dict();
@@ -109,17 +115,45 @@ bool is_test(Environment&, const Value& operand, const Arguments& arguments) {
 }
 
 const Test kTests[] = {
-    {"defined", plain<is_defined>}, {"undefined", plain<is_undefined>}, {"none", plain<is_none>}, {"string", plain<is_string>},
-    {"mapping", plain<is_mapping>}, {"iterable", plain<is_iterable>}, {"sequence", plain<is_sequence>}, {"number", plain<is_number>},
-    {"integer", plain<is_integer>}, {"float", plain<is_float>}, {"boolean", plain<is_boolean>}, {"true", plain<is_true>},
-    {"false", plain<is_false>}, {"callable", plain<is_callable>}, {"escaped", plain<is_escaped>}, {"odd", is_odd}, {"even", is_even},
-    {"divisibleby", is_divisible_by}, {"lower", is_cased<0>}, {"upper", is_cased<1>}, {"sameas", is_same_as},
-    {"eq", compares<Comparison::kEqual>}, {"equalto", compares<Comparison::kEqual>}, {"==", compares<Comparison::kEqual>},
-    {"ne", compares<Comparison::kNotEqual>}, {"!=", compares<Comparison::kNotEqual>}, {"lt", compares<Comparison::kLess>},
-    {"lessthan", compares<Comparison::kLess>}, {"<", compares<Comparison::kLess>}, {"le", compares<Comparison::kLessEqual>},
-    {"<=", compares<Comparison::kLessEqual>}, {"gt", compares<Comparison::kGreater>}, {"greaterthan", compares<Comparison::kGreater>},
-    {">", compares<Comparison::kGreater>}, {"ge", compares<Comparison::kGreaterEqual>}, {">=", compares<Comparison::kGreaterEqual>},
-    {"in", compares<Comparison::kIn>}, {"filter", is_filter}, {"test", is_test},
+    {"defined", plain<is_defined>},
+    {"undefined", plain<is_undefined>},
+    {"none", plain<is_none>},
+    {"string", plain<is_string>},
+    {"mapping", plain<is_mapping>},
+    {"iterable", plain<is_iterable>},
+    {"sequence", plain<is_sequence>},
+    {"number", plain<is_number>},
+    {"integer", plain<is_integer>},
+    {"float", plain<is_float>},
+    {"boolean", plain<is_boolean>},
+    {"true", plain<is_true>},
+    {"false", plain<is_false>},
+    {"callable", plain<is_callable>},
+    {"escaped", plain<is_escaped>},
+    {"odd", is_odd},
+    {"even", is_even},
+    {"divisibleby", is_divisible_by},
+    {"lower", is_cased<0>},
+    {"upper", is_cased<1>},
+    {"sameas", is_same_as},
+    {"eq", compares<Comparison::kEqual>},
+    {"equalto", compares<Comparison::kEqual>},
+    {"==", compares<Comparison::kEqual>},
+    {"ne", compares<Comparison::kNotEqual>},
+    {"!=", compares<Comparison::kNotEqual>},
+    {"lt", compares<Comparison::kLess>},
+    {"lessthan", compares<Comparison::kLess>},
+    {"<", compares<Comparison::kLess>},
+    {"le", compares<Comparison::kLessEqual>},
+    {"<=", compares<Comparison::kLessEqual>},
+    {"gt", compares<Comparison::kGreater>},
+    {"greaterthan", compares<Comparison::kGreater>},
+    {">", compares<Comparison::kGreater>},
+    {"ge", compares<Comparison::kGreaterEqual>},
+    {">=", compares<Comparison::kGreaterEqual>},
+    {"in", compares<Comparison::kIn>},
+    {"filter", is_filter},
+    {"test", is_test},
 };
 
 }  // namespace

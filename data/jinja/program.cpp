@@ -9,13 +9,16 @@ namespace nibble::data::jinja {
 
 Program::Program(std::shared_ptr<const ParsedTemplate> parsed) : parsed_(std::move(parsed)) {}
 
-Program Program::parse(std::string_view source, std::string name) { return Program(parse_template(source, std::move(name))); }
+Program Program::parse(std::string_view source, std::string name) {
+  return Program(parse_template(source, std::move(name)));
+}
 
 bool Program::has_generation_blocks() const { return parsed_->has_generation_blocks; }
 
 bool Program::reads_clock() const { return parsed_->reads_clock; }
 
-Output Program::render(const nlohmann::ordered_json& variables, const std::vector<std::string>& origins, const RenderOptions& options) const {
+Output Program::render(const nlohmann::ordered_json& variables, const std::vector<std::string>& origins,
+                       const RenderOptions& options) const {
   const Place place{parsed_->source.name, 0, 0, -1};
   std::vector<std::optional<Value>> values(parsed_->names.size());
   try {

@@ -65,8 +65,9 @@ void append_sequence(TextBuilder& out, const Sequence& sequence, Meter& meter) {
     case SequenceKind::kKeys:
     case SequenceKind::kValues:
     case SequenceKind::kItems:
-      out.append(sequence.kind == SequenceKind::kKeys ? "dict_keys(["
-                 : sequence.kind == SequenceKind::kValues ? "dict_values([" : "dict_items([");
+      out.append(sequence.kind == SequenceKind::kKeys     ? "dict_keys(["
+                 : sequence.kind == SequenceKind::kValues ? "dict_values(["
+                                                          : "dict_items([");
       append_items(out, sequence.items, meter);
       out.append("])");
       return;

@@ -22,7 +22,7 @@ struct JsonStyle {
   std::optional<std::string> indent;  // what one level is indented with; nullopt: all on one line
   std::string item_separator = ", ";
   std::string key_separator = ": ";
-  bool ascii = false;                 // everything else as \u escapes
+  bool ascii = false;  // everything else as \u escapes
   bool sort_keys = false;
 };
 

@@ -52,18 +52,25 @@ Value string_isascii(Environment& environment, const Value& self, const Argument
 
 Value string_isalnum(Environment& environment, const Value& self, const Arguments& arguments) {
   bind_none("isalnum()", arguments);
-  return Value(all_characters(environment, self, false, [](char32_t c) { return is_of(Class::kAlpha, c) || is_of(Class::kNumeric, c); }));
+  return Value(all_characters(environment, self, false,
+                              [](char32_t c) { return is_of(Class::kAlpha, c) || is_of(Class::kNumeric, c); }));
 }
 
 constexpr auto kCallable = Method::Kind::kCallable;
 constexpr auto kUnsupported = Method::Kind::kUnsupported;
 
 const Method kMethods[] = {
-    {"isalnum", kCallable, string_isalnum}, {"isalpha", kCallable, string_is<Class::kAlpha>}, {"isascii", kCallable, string_isascii},
-    {"isdecimal", kCallable, string_is<Class::kDecimal>}, {"isdigit", kCallable, string_is<Class::kDigit>},
-    {"isidentifier", kUnsupported}, {"islower", kCallable, string_has_case<Class::kLower, Class::kUpper>},
-    {"isnumeric", kCallable, string_is<Class::kNumeric>}, {"isprintable", kCallable, string_is<Class::kPrintable>},
-    {"isspace", kCallable, string_isspace}, {"istitle", kUnsupported},
+    {"isalnum", kCallable, string_isalnum},
+    {"isalpha", kCallable, string_is<Class::kAlpha>},
+    {"isascii", kCallable, string_isascii},
+    {"isdecimal", kCallable, string_is<Class::kDecimal>},
+    {"isdigit", kCallable, string_is<Class::kDigit>},
+    {"isidentifier", kUnsupported},
+    {"islower", kCallable, string_has_case<Class::kLower, Class::kUpper>},
+    {"isnumeric", kCallable, string_is<Class::kNumeric>},
+    {"isprintable", kCallable, string_is<Class::kPrintable>},
+    {"isspace", kCallable, string_isspace},
+    {"istitle", kUnsupported},
     {"isupper", kCallable, string_has_case<Class::kUpper, Class::kLower>},
 };
 

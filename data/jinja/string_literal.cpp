@@ -36,7 +36,9 @@ std::string unescape(const Source& source, std::string_view literal, size_t at) 
     const size_t escape = i++;  // the lexer ends no literal behind a single backslash
     switch (const char c = literal[i]) {
       case '\n': break;  // a line that goes on
-      case '\\': case '\'': case '"': out += c; break;
+      case '\\':
+      case '\'':
+      case '"': out += c; break;
       case 'a': out += '\a'; break;
       case 'b': out += '\b'; break;
       case 'f': out += '\f'; break;
@@ -44,13 +46,22 @@ std::string unescape(const Source& source, std::string_view literal, size_t at) 
       case 'r': out += '\r'; break;
       case 't': out += '\t'; break;
       case 'v': out += '\v'; break;
-      case 'x': case 'u': case 'U': {
+      case 'x':
+      case 'u':
+      case 'U': {
         const size_t count = c == 'x' ? 2 : c == 'u' ? 4 : 8;
         append_utf8(out, hexadecimal(source, literal, escape, count, at));
         i += count;
         break;
       }
-      case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': {
+      case '0':
+      case '1':
+      case '2':
+      case '3':
+      case '4':
+      case '5':
+      case '6':
+      case '7': {
         char32_t value = 0;
         size_t end = i;
         for (; end < literal.size() && end < i + 3 && literal[end] >= '0' && literal[end] <= '7'; ++end) {
@@ -67,7 +78,10 @@ std::string unescape(const Source& source, std::string_view literal, size_t at) 
         const CodePoint next = decode_utf8(literal, i);
         const auto code = static_cast<uint32_t>(next.value);
         if (code < 0x80) out += c;
-        else out += code < 0x100 ? fmt::format("x{:02x}", code) : code < 0x10000 ? fmt::format("u{:04x}", code) : fmt::format("U{:08x}", code);
+        else
+          out += code < 0x100     ? fmt::format("x{:02x}", code)
+                 : code < 0x10000 ? fmt::format("u{:04x}", code)
+                                  : fmt::format("U{:08x}", code);
         i += static_cast<size_t>(next.length) - 1;
       }
     }

@@ -13,7 +13,8 @@ namespace {
 
 constexpr auto kNone = std::string_view::npos;
 
-// The bytes [begin, end) that the arguments start and end leave of a text; begin > end: nothing is in there, not even "".
+// The bytes [begin, end) that the arguments start and end leave of a text; begin > end: nothing is in there, not even
+// "".
 struct Window {
   size_t begin = 0;
   size_t end = 0;
@@ -33,14 +34,16 @@ Window window(std::string_view name, std::string_view text, const Value* start, 
   return out;
 }
 
-Value position(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, bool last, bool required) {
+Value position(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+               bool last, bool required) {
   const auto [sub, start, end] = bind<3>(name, arguments, {"sub", "start", "end"}, 1);
   const std::string_view part = text_argument(name, sub).bytes(), text = self.text()->bytes();
   const Window in = window(name, text, start, end, environment.meter);
   size_t at = kNone;
   if (in.begin <= in.end) {
     const std::string_view searched = text.substr(0, in.end);
-    at = last ? find_last_text(searched, part, in.end, environment.meter) : find_text(searched, part, in.begin, environment.meter);
+    at = last ? find_last_text(searched, part, in.end, environment.meter)
+              : find_text(searched, part, in.begin, environment.meter);
     if (last && at != kNone && at < in.begin) at = kNone;
   }
   if (at == kNone && required) throw Failure(fmt::format("{}: the text is not in the string", name));
@@ -48,10 +51,18 @@ Value position(std::string_view name, Environment& environment, const Value& sel
   return Value(at == kNone ? int64_t{-1} : length_of(text.substr(0, at)));
 }
 
-Value string_find(Environment& e, const Value& self, const Arguments& a) { return position("find()", e, self, a, false, false); }
-Value string_rfind(Environment& e, const Value& self, const Arguments& a) { return position("rfind()", e, self, a, true, false); }
-Value string_index(Environment& e, const Value& self, const Arguments& a) { return position("index()", e, self, a, false, true); }
-Value string_rindex(Environment& e, const Value& self, const Arguments& a) { return position("rindex()", e, self, a, true, true); }
+Value string_find(Environment& e, const Value& self, const Arguments& a) {
+  return position("find()", e, self, a, false, false);
+}
+Value string_rfind(Environment& e, const Value& self, const Arguments& a) {
+  return position("rfind()", e, self, a, true, false);
+}
+Value string_index(Environment& e, const Value& self, const Arguments& a) {
+  return position("index()", e, self, a, false, true);
+}
+Value string_rindex(Environment& e, const Value& self, const Arguments& a) {
+  return position("rindex()", e, self, a, true, true);
+}
 
 Value string_count(Environment& environment, const Value& self, const Arguments& arguments) {
   const auto [sub, start, end] = bind<3>("count()", arguments, {"sub", "start", "end"}, 1);
@@ -61,12 +72,14 @@ Value string_count(Environment& environment, const Value& self, const Arguments&
   const std::string_view searched = text.substr(0, in.end);
   if (part.empty()) return Value(length_of(searched.substr(in.begin)) + 1);
   int64_t count = 0;
-  for (size_t at = in.begin; (at = find_text(searched, part, at, environment.meter)) != kNone; at += part.size()) ++count;
+  for (size_t at = in.begin; (at = find_text(searched, part, at, environment.meter)) != kNone; at += part.size())
+    ++count;
   return Value(count);
 }
 
 // startswith and endswith: of one text, or of any of a tuple's.
-Value begins_or_ends(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, bool at_end) {
+Value begins_or_ends(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+                     bool at_end) {
   const auto [given, start, end] = bind<3>(name, arguments, {"prefix", "start", "end"}, 1);
   const std::string_view text = self.text()->bytes();
   const Window in = window(name, text, start, end, environment.meter);
@@ -82,8 +95,12 @@ Value begins_or_ends(std::string_view name, Environment& environment, const Valu
   return Value(std::any_of(several->items.begin(), several->items.end(), fits));
 }
 
-Value string_startswith(Environment& e, const Value& self, const Arguments& a) { return begins_or_ends("startswith()", e, self, a, false); }
-Value string_endswith(Environment& e, const Value& self, const Arguments& a) { return begins_or_ends("endswith()", e, self, a, true); }
+Value string_startswith(Environment& e, const Value& self, const Arguments& a) {
+  return begins_or_ends("startswith()", e, self, a, false);
+}
+Value string_endswith(Environment& e, const Value& self, const Arguments& a) {
+  return begins_or_ends("endswith()", e, self, a, true);
+}
 
 Value string_replace(Environment& environment, const Value& self, const Arguments& arguments) {
   const auto [old_part, new_part, count] = bind<3>("replace()", arguments, {"old", "new", "count"}, 2);
@@ -94,9 +111,10 @@ Value string_replace(Environment& environment, const Value& self, const Argument
 constexpr auto kCallable = Method::Kind::kCallable;
 
 const Method kMethods[] = {
-    {"count", kCallable, string_count}, {"endswith", kCallable, string_endswith}, {"find", kCallable, string_find},
-    {"index", kCallable, string_index}, {"replace", kCallable, string_replace}, {"rfind", kCallable, string_rfind},
-    {"rindex", kCallable, string_rindex}, {"startswith", kCallable, string_startswith},
+    {"count", kCallable, string_count},     {"endswith", kCallable, string_endswith},
+    {"find", kCallable, string_find},       {"index", kCallable, string_index},
+    {"replace", kCallable, string_replace}, {"rfind", kCallable, string_rfind},
+    {"rindex", kCallable, string_rindex},   {"startswith", kCallable, string_startswith},
 };
 
 }  // namespace

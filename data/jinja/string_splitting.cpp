@@ -13,17 +13,25 @@ namespace {
 
 constexpr auto kNone = std::string_view::npos;
 
-Value stripped(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, bool left, bool right) {
+Value stripped(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+               bool left, bool right) {
   const auto [given] = bind<1>(name, arguments, {"chars"}, 0);
   const Text& text = *self.text();
   environment.meter.scan(text.bytes().size());
   const auto characters = optional_text_argument(name, given);
-  return Value(text.part(characters ? strip(text.bytes(), left, right, characters->bytes()) : strip(text.bytes(), left, right)));
+  return Value(
+      text.part(characters ? strip(text.bytes(), left, right, characters->bytes()) : strip(text.bytes(), left, right)));
 }
 
-Value string_strip(Environment& e, const Value& self, const Arguments& a) { return stripped("strip()", e, self, a, true, true); }
-Value string_lstrip(Environment& e, const Value& self, const Arguments& a) { return stripped("lstrip()", e, self, a, true, false); }
-Value string_rstrip(Environment& e, const Value& self, const Arguments& a) { return stripped("rstrip()", e, self, a, false, true); }
+Value string_strip(Environment& e, const Value& self, const Arguments& a) {
+  return stripped("strip()", e, self, a, true, true);
+}
+Value string_lstrip(Environment& e, const Value& self, const Arguments& a) {
+  return stripped("lstrip()", e, self, a, true, false);
+}
+Value string_rstrip(Environment& e, const Value& self, const Arguments& a) {
+  return stripped("rstrip()", e, self, a, false, true);
+}
 
 // Where white space that begins at or behind `from` begins and ends; begin kNone: there is none.
 std::pair<size_t, size_t> next_space(std::string_view text, size_t from) {
@@ -69,7 +77,8 @@ void split_at_space_from_right(const Text& text, int64_t most, std::vector<Value
   std::reverse(out.begin(), out.end());
 }
 
-Value split(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, bool from_right) {
+Value split(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+            bool from_right) {
   const auto [sep, maxsplit] = bind<2>(name, arguments, {"sep", "maxsplit"}, 0);
   const auto separator = optional_text_argument(name, sep);
   int64_t most = integer_argument(name, maxsplit, -1);
@@ -99,8 +108,12 @@ Value split(std::string_view name, Environment& environment, const Value& self, 
   return make_list(std::move(out), meter);
 }
 
-Value string_split(Environment& e, const Value& self, const Arguments& a) { return split("split()", e, self, a, false); }
-Value string_rsplit(Environment& e, const Value& self, const Arguments& a) { return split("rsplit()", e, self, a, true); }
+Value string_split(Environment& e, const Value& self, const Arguments& a) {
+  return split("split()", e, self, a, false);
+}
+Value string_rsplit(Environment& e, const Value& self, const Arguments& a) {
+  return split("rsplit()", e, self, a, true);
+}
 
 Value string_splitlines(Environment& environment, const Value& self, const Arguments& arguments) {
   const auto [keepends] = bind<1>("splitlines()", arguments, {"keepends"}, 0);
@@ -123,24 +136,32 @@ Value string_splitlines(Environment& environment, const Value& self, const Argum
   return make_list(std::move(lines), environment.meter);
 }
 
-Value partitioned(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, bool last) {
+Value partitioned(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+                  bool last) {
   const auto [sep] = bind<1>(name, arguments, {"sep"}, 1);
   const Text& separator = text_argument(name, sep);
   const Text& text = *self.text();
   const size_t size = text.bytes().size(), length = separator.bytes().size();
   if (length == 0) throw Failure(fmt::format("{}: the separator is empty", name));
   Meter& meter = environment.meter;
-  const size_t at = last ? find_last_text(text.bytes(), separator.bytes(), size, meter) : find_text(text.bytes(), separator.bytes(), 0, meter);
+  const size_t at = last ? find_last_text(text.bytes(), separator.bytes(), size, meter)
+                         : find_text(text.bytes(), separator.bytes(), 0, meter);
   if (at == kNone) {
     const Value nothing{Text()};
     return last ? make_sequence(SequenceKind::kTuple, {nothing, nothing, self}, meter)
                 : make_sequence(SequenceKind::kTuple, {self, nothing, nothing}, meter);
   }
-  return make_sequence(SequenceKind::kTuple, {Value(text.part(0, at)), Value(text.part(at, at + length)), Value(text.part(at + length, size))}, meter);
+  return make_sequence(
+      SequenceKind::kTuple,
+      {Value(text.part(0, at)), Value(text.part(at, at + length)), Value(text.part(at + length, size))}, meter);
 }
 
-Value string_partition(Environment& e, const Value& self, const Arguments& a) { return partitioned("partition()", e, self, a, false); }
-Value string_rpartition(Environment& e, const Value& self, const Arguments& a) { return partitioned("rpartition()", e, self, a, true); }
+Value string_partition(Environment& e, const Value& self, const Arguments& a) {
+  return partitioned("partition()", e, self, a, false);
+}
+Value string_rpartition(Environment& e, const Value& self, const Arguments& a) {
+  return partitioned("rpartition()", e, self, a, true);
+}
 
 Value string_removeprefix(Environment&, const Value& self, const Arguments& arguments) {
   const auto [prefix] = bind<1>("removeprefix()", arguments, {"prefix"}, 1);
@@ -157,10 +178,16 @@ Value string_removesuffix(Environment&, const Value& self, const Arguments& argu
 constexpr auto kCallable = Method::Kind::kCallable;
 
 const Method kMethods[] = {
-    {"lstrip", kCallable, string_lstrip}, {"partition", kCallable, string_partition},
-    {"removeprefix", kCallable, string_removeprefix}, {"removesuffix", kCallable, string_removesuffix},
-    {"rpartition", kCallable, string_rpartition}, {"rsplit", kCallable, string_rsplit}, {"rstrip", kCallable, string_rstrip},
-    {"split", kCallable, string_split}, {"splitlines", kCallable, string_splitlines}, {"strip", kCallable, string_strip},
+    {"lstrip", kCallable, string_lstrip},
+    {"partition", kCallable, string_partition},
+    {"removeprefix", kCallable, string_removeprefix},
+    {"removesuffix", kCallable, string_removesuffix},
+    {"rpartition", kCallable, string_rpartition},
+    {"rsplit", kCallable, string_rsplit},
+    {"rstrip", kCallable, string_rstrip},
+    {"split", kCallable, string_split},
+    {"splitlines", kCallable, string_splitlines},
+    {"strip", kCallable, string_strip},
 };
 
 }  // namespace

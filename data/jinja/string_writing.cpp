@@ -12,24 +12,36 @@
 namespace nibble::data::jinja {
 namespace {
 
-Value recased(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, std::string (*change)(std::string_view)) {
+Value recased(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+              std::string (*change)(std::string_view)) {
   bind_none(name, arguments);
   environment.meter.scan(16 * self.text()->bytes().size());
   return Value(reshaped_text(change(self.text()->bytes()), *self.text(), environment.meter));
 }
 
-Value string_upper(Environment& e, const Value& self, const Arguments& a) { return recased("upper()", e, self, a, to_upper); }
-Value string_lower(Environment& e, const Value& self, const Arguments& a) { return recased("lower()", e, self, a, to_lower); }
-Value string_title(Environment& e, const Value& self, const Arguments& a) { return recased("title()", e, self, a, to_title); }
-Value string_capitalize(Environment& e, const Value& self, const Arguments& a) { return recased("capitalize()", e, self, a, capitalized); }
-Value string_swapcase(Environment& e, const Value& self, const Arguments& a) { return recased("swapcase()", e, self, a, swapped_case); }
+Value string_upper(Environment& e, const Value& self, const Arguments& a) {
+  return recased("upper()", e, self, a, to_upper);
+}
+Value string_lower(Environment& e, const Value& self, const Arguments& a) {
+  return recased("lower()", e, self, a, to_lower);
+}
+Value string_title(Environment& e, const Value& self, const Arguments& a) {
+  return recased("title()", e, self, a, to_title);
+}
+Value string_capitalize(Environment& e, const Value& self, const Arguments& a) {
+  return recased("capitalize()", e, self, a, capitalized);
+}
+Value string_swapcase(Environment& e, const Value& self, const Arguments& a) {
+  return recased("swapcase()", e, self, a, swapped_case);
+}
 
 struct Padding {
   int64_t left = 0;
   int64_t right = 0;
 };
 
-Value padded(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments, Padding (*pad)(int64_t missing, int64_t width)) {
+Value padded(std::string_view name, Environment& environment, const Value& self, const Arguments& arguments,
+             Padding (*pad)(int64_t missing, int64_t width)) {
   const auto [width, fillchar] = bind<2>(name, arguments, {"width", "fillchar"}, 1);
   const auto fill = optional_text_argument(name, fillchar);
   if (fill && length_of(fill->bytes()) != 1) throw Failure(fmt::format("{}: the filling is one character", name));
@@ -108,10 +120,12 @@ Value string_format(Environment& environment, const Value& self, const Arguments
       continue;
     }
     const size_t end = bytes.find('}', at);
-    if (bytes[brace] == '}' || end == std::string_view::npos) throw Failure("format(): a single brace; write it twice where it means itself");
+    if (bytes[brace] == '}' || end == std::string_view::npos)
+      throw Failure("format(): a single brace; write it twice where it means itself");
     const std::string_view field = bytes.substr(at, end - at);
     at = end + 1;
-    if (field.find_first_of(":!.[{") != std::string_view::npos) throw Failure(fmt::format("format(): the field '{{{}}}' is not supported", field));
+    if (field.find_first_of(":!.[{") != std::string_view::npos)
+      throw Failure(fmt::format("format(): the field '{{{}}}' is not supported", field));
     size_t index = next;
     const Value* value = nullptr;
     const auto [parsed_end, error] = std::from_chars(field.data(), field.data() + field.size(), index);
@@ -134,11 +148,22 @@ constexpr auto kCallable = Method::Kind::kCallable;
 constexpr auto kUnsupported = Method::Kind::kUnsupported;
 
 const Method kMethods[] = {
-    {"capitalize", kCallable, string_capitalize}, {"casefold", kUnsupported}, {"center", kCallable, string_center},
-    {"encode", kUnsupported}, {"expandtabs", kUnsupported}, {"format", kCallable, string_format}, {"format_map", kUnsupported},
-    {"join", kCallable, string_join}, {"ljust", kCallable, string_ljust}, {"lower", kCallable, string_lower},
-    {"maketrans", kUnsupported}, {"rjust", kCallable, string_rjust}, {"swapcase", kCallable, string_swapcase},
-    {"title", kCallable, string_title}, {"translate", kUnsupported}, {"upper", kCallable, string_upper},
+    {"capitalize", kCallable, string_capitalize},
+    {"casefold", kUnsupported},
+    {"center", kCallable, string_center},
+    {"encode", kUnsupported},
+    {"expandtabs", kUnsupported},
+    {"format", kCallable, string_format},
+    {"format_map", kUnsupported},
+    {"join", kCallable, string_join},
+    {"ljust", kCallable, string_ljust},
+    {"lower", kCallable, string_lower},
+    {"maketrans", kUnsupported},
+    {"rjust", kCallable, string_rjust},
+    {"swapcase", kCallable, string_swapcase},
+    {"title", kCallable, string_title},
+    {"translate", kUnsupported},
+    {"upper", kCallable, string_upper},
     {"zfill", kCallable, string_zfill},
 };
 

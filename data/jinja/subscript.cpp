@@ -14,7 +14,8 @@ namespace {
 
 // A method as a value; the sandbox's answer where it would change its object.
 Value bound(const Value& object, const Method& method) {
-  if (method.kind == Method::Kind::kUnsafe) return Undefined{method.name, type_name(object), Undefined::Reason::kUnsafe};
+  if (method.kind == Method::Kind::kUnsafe)
+    return Undefined{method.name, type_name(object), Undefined::Reason::kUnsafe};
   return std::shared_ptr<const BoundMethod>(std::make_shared<BoundMethod>(BoundMethod{object, &method}));
 }
 
@@ -42,7 +43,8 @@ std::optional<Value> element_at(const Value& object, int64_t index, Meter& meter
 int64_t bound_of(const Value& value, int64_t otherwise, int64_t size, bool down) {
   if (value.is_none()) return otherwise;
   const auto given = as_integer(value);
-  if (!given) throw Failure(fmt::format("the bounds of a slice are integers or left out, not of type '{}'", type_name(value)));
+  if (!given)
+    throw Failure(fmt::format("the bounds of a slice are integers or left out, not of type '{}'", type_name(value)));
   const int64_t low = down ? -1 : 0, high = down ? size - 1 : size;
   const int64_t at = *given < 0 ? (*given < -size ? low : *given + size) : *given;
   return std::max(low, std::min(high, at));
@@ -82,7 +84,8 @@ Value attribute_of(Environment& environment, const Value& object, std::string_vi
   }
   if (const auto* loop = object.get<std::shared_ptr<LoopState>>()) return loop_attribute(*loop, name);
   if (const Method* method = find_method(object, name)) return bound(object, *method);
-  return Undefined{name, type_name(object), is_internal(name) ? Undefined::Reason::kUnsafe : Undefined::Reason::kAttribute};
+  return Undefined{name, type_name(object),
+                   is_internal(name) ? Undefined::Reason::kUnsafe : Undefined::Reason::kAttribute};
 }
 
 Value item_of(Environment& environment, const Value& object, const Value& key) {
@@ -108,14 +111,16 @@ Value item_of(Environment& environment, const Value& object, const Value& key) {
   return Undefined{{}, type_name(object), Undefined::Reason::kElement};
 }
 
-Value slice_of(Environment& environment, const Value& object, const Value& start, const Value& stop, const Value& step) {
+Value slice_of(Environment& environment, const Value& object, const Value& start, const Value& stop,
+               const Value& step) {
   environment.meter.step();
   require_defined(object);
   for (const Value* bound : {&start, &stop, &step}) require_defined(*bound);
   const Text* text = object.text();
   const Sequence* sequence = object.sequence();
-  const bool sliceable = text || (sequence && (sequence->kind == SequenceKind::kList || sequence->kind == SequenceKind::kTuple ||
-                                               sequence->kind == SequenceKind::kRange));
+  const bool sliceable =
+      text || (sequence && (sequence->kind == SequenceKind::kList || sequence->kind == SequenceKind::kTuple ||
+                            sequence->kind == SequenceKind::kRange));
   if (!sliceable) throw Failure(fmt::format("a value of type '{}' has no slices", type_name(object)));
   if (text) environment.meter.scan(text->bytes().size());
   const int64_t size = text ? length_of(text->bytes()) : static_cast<int64_t>(sequence->items.size());
@@ -127,7 +132,8 @@ Value slice_of(Environment& environment, const Value& object, const Value& start
   const int64_t last = bound_of(stop, by < 0 ? -1 : size, size, by < 0);
   if (text) return text_slice(*text, first, last, by, environment.meter);
   std::vector<Value> items;
-  for (int64_t i = first; by > 0 ? i < last : i > last; i += by) items.push_back(sequence->items[static_cast<size_t>(i)]);
+  for (int64_t i = first; by > 0 ? i < last : i > last; i += by)
+    items.push_back(sequence->items[static_cast<size_t>(i)]);
   if (sequence->kind != SequenceKind::kRange) return make_sequence(sequence->kind, std::move(items), environment.meter);
   auto range = std::make_shared<Sequence>();
   environment.meter.create(items.size() * sizeof(Value));

@@ -1,8 +1,8 @@
 // A string value: a view of UTF-8 bytes together with where they come from.
 //
-// Three kinds, one type: a constant of the template and a string of the caller's variables are plain views (both outlive a
-// rendering, so nothing is copied), a string made on the way shares its bytes with its slices. A plain view has one
-// origin or none; a made string lists its marks, which slices cut to their part.
+// Three kinds, one type: a constant of the template and a string of the caller's variables are plain views (both
+// outlive a rendering, so nothing is copied), a string made on the way shares its bytes with its slices. A plain view
+// has one origin or none; a made string lists its marks, which slices cut to their part.
 #pragma once
 
 #include <algorithm>

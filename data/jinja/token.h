@@ -8,22 +8,22 @@
 namespace nibble::data::jinja {
 
 enum class TokenKind : uint8_t {
-  kData,            // text between tags; value
-  kBlockBegin,      // {%
+  kData,        // text between tags; value
+  kBlockBegin,  // {%
   kBlockEnd,
-  kVariableBegin,   // {{
+  kVariableBegin,  // {{
   kVariableEnd,
-  kName,            // value
-  kString,          // value, escapes replaced
-  kInteger,         // integer
-  kFloat,           // number
-  kOperator,        // value: "+", "**", "(", ...
+  kName,      // value
+  kString,    // value, escapes replaced
+  kInteger,   // integer
+  kFloat,     // number
+  kOperator,  // value: "+", "**", "(", ...
   kEnd,
 };
 
 struct Token {
   TokenKind kind = TokenKind::kEnd;
-  uint32_t at = 0;     // byte of the source
+  uint32_t at = 0;  // byte of the source
   std::string value;
   int64_t integer = 0;
   double number = 0;

@@ -10,8 +10,8 @@
 namespace nibble::data::jinja {
 namespace {
 
-constexpr int kMaxDepth = 100;      // of lists and dictionaries in each other; rows of datasets are at most 64 deep
-constexpr size_t kIndexFrom = 16;   // keys; below, going through them is faster
+constexpr int kMaxDepth = 100;     // of lists and dictionaries in each other; rows of datasets are at most 64 deep
+constexpr size_t kIndexFrom = 16;  // keys; below, going through them is faster
 
 int depth_of(const Value& value) {
   if (const Sequence* s = value.sequence()) return s->depth;
@@ -41,7 +41,8 @@ std::string Undefined::message() const {
     case Reason::kAttribute: return fmt::format("a value of type '{}' has no attribute or element '{}'", owner, name);
     case Reason::kElement: return fmt::format("a value of type '{}' has no such element", owner);
     case Reason::kUnsafe:
-      return fmt::format("'{}' of a value of type '{}' is not available to templates, which may not change values", name, owner);
+      return fmt::format("'{}' of a value of type '{}' is not available to templates, which may not change values",
+                         name, owner);
     case Reason::kParameter: return fmt::format("the macro's parameter '{}' was not given", name);
     case Reason::kOther: return std::string(name);
   }
@@ -122,7 +123,9 @@ Value make_sequence(SequenceKind kind, std::vector<Value> items, Meter& meter) {
   return Value(std::shared_ptr<const Sequence>(std::move(sequence)));
 }
 
-Value make_list(std::vector<Value> items, Meter& meter) { return make_sequence(SequenceKind::kList, std::move(items), meter); }
+Value make_list(std::vector<Value> items, Meter& meter) {
+  return make_sequence(SequenceKind::kList, std::move(items), meter);
+}
 
 Value make_dict(Dict dict, Meter& meter) {
   meter.create(dict.items().size() * 2 * sizeof(Value));
@@ -168,10 +171,14 @@ bool truthy(const Value& value) {
     bool operator()(int64_t i) { return i != 0; }
     bool operator()(double d) { return d != 0; }
     bool operator()(const Text& text) { return !text.empty(); }
-    bool operator()(const std::shared_ptr<const Sequence>& s) { return s->kind == SequenceKind::kGenerator || !s->items.empty(); }
+    bool operator()(const std::shared_ptr<const Sequence>& s) {
+      return s->kind == SequenceKind::kGenerator || !s->items.empty();
+    }
     bool operator()(const std::shared_ptr<const Dict>& d) { return !d->items().empty(); }
     bool operator()(Namespace*) { return true; }
-    bool operator()(const std::shared_ptr<LoopState>&) { return true; }  // has a length, which is never 0 inside the loop
+    bool operator()(const std::shared_ptr<LoopState>&) {
+      return true;
+    }  // has a length, which is never 0 inside the loop
     bool operator()(const MacroValue*) { return true; }
     bool operator()(Global) { return true; }
     bool operator()(const LoopMethod&) { return true; }

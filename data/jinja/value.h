@@ -1,8 +1,8 @@
 // The values that a template works with: Python's, as far as JSON and Jinja know them.
 //
 // Integers are 64-bit: what would leave that range is an error (Python's are unbounded). Lists, tuples and dictionaries
-// are shared and never change once made, as in jinja2's immutable sandbox; what can change (namespaces, the loop, what is
-// left of a generator) belongs to one rendering.
+// are shared and never change once made, as in jinja2's immutable sandbox; what can change (namespaces, the loop, what
+// is left of a generator) belongs to one rendering.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,12 @@ struct MacroValue;
 // use is an error that says what was missing.
 struct Undefined {
   enum class Reason : uint8_t {
-    kVariable,     // no variable `name`
-    kAttribute,    // `owner` (a type's name) has no attribute or element `name`
-    kElement,      // `owner` has no element of a computed key
-    kUnsafe,       // the sandbox hides `name` of `owner`
-    kParameter,    // a macro was called without its parameter `name`
-    kOther,        // `name` is the whole explanation
+    kVariable,   // no variable `name`
+    kAttribute,  // `owner` (a type's name) has no attribute or element `name`
+    kElement,    // `owner` has no element of a computed key
+    kUnsafe,     // the sandbox hides `name` of `owner`
+    kParameter,  // a macro was called without its parameter `name`
+    kOther,      // `name` is the whole explanation
   };
   std::string_view name;  // of the template's text, or a literal
   const char* owner = "";
@@ -54,11 +54,11 @@ struct LoopMethod {
   std::shared_ptr<LoopState> loop;
 };
 
-// Namespaces and macros are pointed to without ownership: the interpreter keeps them until the rendering ends, so that no
-// cycle of values can leak.
+// Namespaces and macros are pointed to without ownership: the interpreter keeps them until the rendering ends, so that
+// no cycle of values can leak.
 using ValueVariant = std::variant<Undefined, None, bool, int64_t, double, Text, std::shared_ptr<const Sequence>,
-                                  std::shared_ptr<const Dict>, Namespace*, std::shared_ptr<LoopState>, const MacroValue*,
-                                  Global, LoopMethod, std::shared_ptr<const BoundMethod>>;
+                                  std::shared_ptr<const Dict>, Namespace*, std::shared_ptr<LoopState>,
+                                  const MacroValue*, Global, LoopMethod, std::shared_ptr<const BoundMethod>>;
 
 class Value {
  public:
@@ -79,7 +79,9 @@ class Value {
   Value(const char*) = delete;  // would become a bool
 
   template <typename T>
-  const T* get() const { return std::get_if<T>(&v_); }
+  const T* get() const {
+    return std::get_if<T>(&v_);
+  }
   const ValueVariant& variant() const { return v_; }
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(v_); }
@@ -121,7 +123,7 @@ class Dict {
   int depth() const { return depth_; }
 
  private:
-  size_t position(std::string_view key) const;               // items_.size(): not there
+  size_t position(std::string_view key) const;  // items_.size(): not there
   size_t position(const Value& key, Meter& meter) const;
 
   std::vector<std::pair<Value, Value>> items_;

@@ -49,7 +49,22 @@ def rendering(template, variables):
     return out
 
 
+def character_cases():
+    """Case of every character that has one, and the classes of characters from all over Unicode."""
+    everywhere = [chr(c) for c in range(0x80, 0x110000) if not 0xD800 <= c < 0xE000]
+    cased = "".join(c for c in everywhere if c.upper() != c or c.lower() != c or c.title() != c)
+    yield "{{ s.upper() }}\n{{ s.lower() }}\n{{ s.swapcase() }}", {"s": cased}
+    yield "{% for c in s %}{{ c.title() ~ c.capitalize() }} {% endfor %}", {"s": cased}
+    sample = "".join(everywhere[:0x3000:11] + everywhere[0x3000:0x20000:211] + everywhere[0x20000::19997])
+    for method in ("isalpha", "isdecimal", "isdigit", "isnumeric", "isalnum", "isspace", "isprintable", "islower", "isupper"):
+        yield "{% for c in s %}{{ '1' if c." + method + "() else '0' }}{% endfor %}", {"s": sample}
+    yield "{{ [s] }}", {"s": sample}
+    yield "{% for c in s %}{{ c.strip()|length ~ ('a' ~ c ~ 'b').split()|length ~ ('a' ~ c ~ 'b').splitlines()|length }}{% endfor %}", {"s": sample[::2]}
+
+
 def language_cases():
+    for template, variables in character_cases():
+        yield {"group": "characters", "template": template, "variables": variables, **rendering(template, variables)}
     for group, cases in {**language.CASES, **statements.CASES, **filters.CASES}.items():
         for case in cases:
             template, variables = case if isinstance(case, tuple) else (case, {})

@@ -12,7 +12,9 @@ using nlohmann::ordered_json;
 
 // What apply_chat_template hands to a template: tools and documents are there and none.
 ordered_json variables_of(const ordered_json& golden, const ordered_json& rendering) {
-  ordered_json out = {{"messages", rendering["messages"]}, {"tools", nullptr}, {"documents", nullptr},
+  ordered_json out = {{"messages", rendering["messages"]},
+                      {"tools", nullptr},
+                      {"documents", nullptr},
                       {"add_generation_prompt", rendering["add_generation_prompt"]}};
   out["bos_token"] = golden["bos_token"];
   out["eos_token"] = golden["eos_token"];
