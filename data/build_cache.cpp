@@ -23,14 +23,6 @@ namespace {
 // Blocks of rows in flight for each thread: one that it works on, one read ahead, one that waits for its turn.
 constexpr int64_t kBlocksAThread = 3;
 
-std::string_view template_text(ChatTemplate kind) {
-  switch (kind) {
-    case ChatTemplate::kAlpaca: return "alpaca";
-    case ChatTemplate::kChatml: return "chatml";
-  }
-  return "";
-}
-
 int64_t thread_count(const DataOptions& options) {
   return options.threads > 0 ? options.threads : std::max<int64_t>(1, std::thread::hardware_concurrency());
 }
@@ -129,7 +121,7 @@ class CacheBuilder {
     if (("+" + formats + "+").find("+" + format + "+") == std::string::npos) formats += (formats.empty() ? "" : "+") + format;
     if (needs_template(rules.shape) && !chat_) {
       chat_ = choose_template(options_.chat_template, tokenizer_);
-      found_.counts.template_name = template_text(chat_->kind);
+      found_.counts.template_name = chat_->name;
     }
     rules.encode.chat = chat_;
     rules.encode.assistant_only_loss = options_.assistant_only_loss;

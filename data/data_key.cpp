@@ -32,6 +32,15 @@ std::string file_hash(const fs::path& file, const fs::path& stamps) {
   return hash;
 }
 
+// Where no template can be had, rows that need one are refused when they are met, and others do not care.
+std::string template_hash(const TemplateRequest& request, const Tokenizer& tokenizer) {
+  try {
+    return choose_template(request, tokenizer).hash();
+  } catch (const ConfigError&) {
+    return "none";
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> data_file_hashes(const std::vector<fs::path>& files, const fs::path& stamps, const std::function<void()>& each) {
@@ -57,10 +66,9 @@ std::string data_key(const DataOptions& options, const std::vector<std::string>&
     draws = draws || weight != static_cast<double>(static_cast<int64_t>(weight));
   }
   add("tokenizer", tokenizer.hash());
-  // What is not in the tokenizer's file: special tokens and the template that a configuration beside it names.
+  // What is not in the tokenizer's file: special tokens that a configuration beside it names.
   add("special", fmt::format("{} {} {}", tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.adds_bos()));
-  add("template", xxh3_128(tokenizer.chat_template()));
-  add("chat_template", chat_template ? static_cast<int>(*chat_template) : -1);
+  add("template", template_hash(chat_template, tokenizer));
   add("format", static_cast<int>(format));
   FieldNames::describe(fields, [&](const char* name, const std::string& value, const char*) { add(name, fmt::format("{} {}", value.size(), value)); });
   add("max_length", max_length);

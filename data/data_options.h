@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/template.h"
 #include "schema/enums.h"
 #include "schema/field_names.h"
 
@@ -19,7 +19,7 @@ struct DataOptions {
   std::vector<double> weights;                  // how often each file's documents come in an epoch; empty: once
   DatasetFormat format = DatasetFormat::kAuto;
   FieldNames fields;                            // what the files call their fields
-  std::optional<ChatTemplate> chat_template;    // nullopt: the model's own
+  TemplateRequest chat_template;                // which template writes conversations
   int64_t max_length = 1024;                    // tokens in a row
   Truncation truncation = Truncation::kRaise;   // what happens to longer documents
   bool packing = true;                          // false: one document a row

@@ -147,10 +147,21 @@ void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& s
       }
     }
     read_special_ids(root, spec);
-    spec.chat_template = read_chat_template(root);
     if (!spec.sentencepiece_model.empty()) read_sentencepiece_flags(root, spec);
   }
-  if (const fs::path path = folder / "chat_template.jinja"; fs::exists(path)) spec.chat_template = read_text(path);
+  spec.chat_template = read_folder_template(folder);
+}
+
+std::string read_folder_template(const std::filesystem::path& folder) {
+  if (const auto path = folder / "chat_template.jinja"; std::filesystem::exists(path)) return read_text(path);
+  for (const char* name : {"tokenizer_config.json", "chat_template.json"}) {
+    const auto path = folder / name;
+    if (!std::filesystem::exists(path)) continue;
+    const nlohmann::json json = parse_json_file(path);
+    const std::string file = path.string();
+    if (std::string found = read_chat_template(JsonView(json, file)); !found.empty()) return found;
+  }
+  return "";
 }
 
 }  // namespace nibble::data

@@ -1,176 +1,219 @@
 #include "data/template.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
-#include <span>
+#include <algorithm>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "data/detect_format.h"
+#include "data/jinja_chat.h"
+#include "data/render_turns.h"
+#include "data/tokenizer_spec.h"
+#include "schema/enum_names.h"
 
 namespace nibble::data {
 namespace {
 
-constexpr std::string_view kTurnBegin = "<|im_start|>";
-constexpr std::string_view kTurnEnd = "<|im_end|>";
-
-// github.com/tatsu-lab/stanford_alpaca, the two prompt forms.
-constexpr std::string_view kAlpacaSystem =
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+// github.com/tatsu-lab/stanford_alpaca, the form for rows with an input.
 constexpr std::string_view kAlpacaSystemWithInput =
     "Below is an instruction that describes a task, paired with an input that provides further context. Write a response "
     "that appropriately completes the request.";
 
-uint32_t size_of(const std::string& text) { return static_cast<uint32_t>(text.size()); }
+std::string token_text(const Tokenizer& tokenizer, int32_t id) { return id >= 0 ? tokenizer.token(id) : ""; }
 
-// Text that comes out of the row.
-void append_content(const std::string& content, Rendering& out) {
-  const uint32_t begin = size_of(out.text);
-  out.text.append(content);
-  if (!content.empty()) out.contents.push_back({begin, size_of(out.text)});
+ChatFormat bound(ChatFormat format, const Tokenizer& tokenizer) {
+  const bool writes_bos = !format.bos_by_tokenizer || tokenizer.adds_bos();
+  return bind_tokens(std::move(format), writes_bos ? token_text(tokenizer, tokenizer.bos_id()) : "", token_text(tokenizer, tokenizer.eos_id()));
 }
 
-// Neither built-in template has a place for tools.
-void refuse_tools(const Conversation& conversation) {
-  if (!conversation.tools.is_null()) throw DataError("tools cannot be rendered by the built-in templates; leave such rows out");
-  for (const Message& message : conversation.messages) {
-    if (message.fields.contains("tool_calls")) throw DataError("tool calls cannot be rendered by the built-in templates; leave such rows out");
+// The first token that the format writes and the vocabulary does not have; nullopt: it fits. "": the tokenizer names no EOS.
+std::optional<std::string> missing_token(const ChatFormat& format, const Tokenizer& tokenizer) {
+  if (format.end_of_turn.empty() || tokenizer.token_id(format.end_of_turn) < 0) return format.end_of_turn;
+  for (const std::string& token : format.tokens) {
+    if (tokenizer.token_id(token) < 0) return token;
   }
+  return std::nullopt;
 }
 
-Rendering render_chatml(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
-  Rendering out;
-  const auto header = [&](std::string_view role) {
-    out.text.append(kTurnBegin).append(role).append("\n");
-  };
-  if (!chat.default_system.empty() && !messages.empty() && messages.front().role != "system") {
-    header("system");
-    out.text.append(chat.default_system).append(kTurnEnd).append("\n");
+// The names of the built-in formats that the tokenizer has the tokens for.
+std::string fitting_formats(const Tokenizer& tokenizer) {
+  std::string names;
+  for (size_t i = 0; i < schema::EnumNames<ChatTemplate>::names.size(); ++i) {
+    const ChatFormat format = bound(published_format(static_cast<ChatTemplate>(i)), tokenizer);
+    if (!missing_token(format, tokenizer)) names += (names.empty() ? "" : ", ") + format.name;
   }
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    if (!chat.any_role && message.role != "system" && message.role != "user" && message.role != "assistant") {
-      throw DataError(fmt::format("the model's own template treats messages of role '{}' in a way that is not known here; leave "
-                                  "such rows out, or set chat_template_path: chatml", message.role));
-    }
-    header(message.role);
-    const uint32_t begin = size_of(out.text);
-    append_content(message.content, out);
-    out.text.append(kTurnEnd);
-    if (message.role == "assistant") out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(i)});
-    out.text.append("\n");
-  }
-  if (add_generation_prompt) header("assistant");
-  return out;
+  return names.empty() ? "none, since it names no EOS token: add \"eos_token\" to tokenizer_config.json" : names;
 }
 
-Rendering render_alpaca(const Template& chat, std::span<const Message> messages, bool add_generation_prompt) {
-  Rendering out;
-  size_t first = 0;  // message that is not the system's
-  out.text.append(chat.bos);
-  if (!messages.empty() && messages.front().role == "system") {
-    append_content(messages.front().content, out);
-    messages = messages.subspan(1);
-    first = 1;
+[[noreturn]] void refuse(const std::string& why, const Tokenizer& tokenizer) {
+  throw ConfigError(fmt::format("{}; what fits this tokenizer for chat_template_path: {}, or a .jinja file", why, fitting_formats(tokenizer)));
+}
+
+void require_tokens(const ChatFormat& format, const Tokenizer& tokenizer) {
+  const auto missing = missing_token(format, tokenizer);
+  if (!missing) return;
+  if (missing->empty()) refuse(fmt::format("chat_template_path: {} ends answers with the tokenizer's EOS token, but this tokenizer names none", format.name), tokenizer);
+  refuse(fmt::format("chat_template_path: {} writes {}, which is not a token of this model, so that {} could not be learned", format.name, *missing,
+                     *missing == format.end_of_turn ? "the end of a turn" : "its turns"), tokenizer);
+}
+
+Template native(ChatFormat format, const TemplateRequest& request) {
+  Template chat;
+  chat.name = format.name;
+  chat.end_of_turn = format.end_of_turn;
+  chat.turn_ends = {format.end_of_turn};
+  chat.format = std::move(format);
+  chat.enable_thinking = request.enable_thinking;
+  chat.answers_needed = request.answers_needed;
+  return chat;
+}
+
+// whose: "the model's own", or a file's name.
+Template from_jinja(const std::string& source, const std::string& whose, const TemplateRequest& request, const Tokenizer& tokenizer) {
+  std::shared_ptr<const JinjaChat> jinja;
+  try {
+    jinja = std::make_shared<JinjaChat>(source, whose, tokenizer, JinjaSettings{request.enable_thinking, request.now});
+  } catch (const FormatError& error) {
+    refuse(fmt::format("the chat template cannot be used: {}", error.what()), tokenizer);
+  }
+  Template chat;
+  auto format = detect_format(*jinja, token_text(tokenizer, tokenizer.bos_id()), token_text(tokenizer, tokenizer.eos_id()), request.enable_thinking);
+  if (format && !missing_token(*format, tokenizer)) {
+    chat = native(std::move(*format), request);
+    chat.name += ", " + whose;
   } else {
-    out.text.append(kAlpacaSystem);
-  }
-  out.text.append("\n\n");
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    if (message.role == "user") {
-      out.text.append("### Instruction:\n");
-      append_content(message.content, out);
-      out.text.append("\n\n");
-    } else if (message.role == "assistant") {
-      out.text.append("### Response:");
-      const uint32_t begin = size_of(out.text);
-      append_content(message.content, out);
-      out.text.append(chat.end_of_turn);
-      out.answers.push_back({{begin, size_of(out.text)}, static_cast<int64_t>(first + i)});
-      if (i + 1 < messages.size()) out.text.append("\n\n");
-    } else {
-      throw DataError(fmt::format("the alpaca template has no place for a message of role '{}' here: it knows user and "
-                                  "assistant, and one system message in front; use chat_template_path: chatml", message.role));
+    if (request.answers_needed && !jinja->tells_answers()) {
+      refuse(fmt::format("the chat template ({}) ends answers with no special token of the tokenizer, so that their end could neither be told nor learned (a template "
+                         "with {{% generation %}} blocks tells it, and assistant_only_loss: false needs none)", whose), tokenizer);
     }
+    chat.name = whose + " (Jinja)";
+    chat.enable_thinking = request.enable_thinking;
+    chat.answers_needed = request.answers_needed;
   }
-  if (add_generation_prompt) out.text.append("### Response:");
-  return out;
+  for (const std::string& end : jinja->turn_ends()) {
+    if (std::find(chat.turn_ends.begin(), chat.turn_ends.end(), end) == chat.turn_ends.end()) chat.turn_ends.push_back(end);
+  }
+  if (!chat.turn_ends.empty()) chat.end_of_turn = chat.turn_ends.front();
+  chat.jinja = std::move(jinja);
+  return chat;
 }
 
-void require_token(const Tokenizer& tokenizer, std::string_view token, std::string_view name) {
-  if (tokenizer.token_id(token) >= 0) return;
-  throw ConfigError(fmt::format("chat_template_path: the {} template writes {}, which is not a token of this model, so that "
-                                "the end of a turn could not be learned; choose another template (alpaca, chatml)", name, token));
+// The longest token of the tokenizer that the text begins with, special ones only.
+std::string leading_special_token(std::string_view text, const Tokenizer& tokenizer) {
+  for (size_t size = std::min<size_t>(text.size(), 256); size > 0; --size) {
+    const int32_t id = tokenizer.token_id(text.substr(0, size));
+    if (id >= 0 && (tokenizer.is_special(id) || id == tokenizer.eos_id())) return std::string(text.substr(0, size));
+  }
+  return "";
 }
 
-std::string eos_text(const Tokenizer& tokenizer) {
-  if (tokenizer.eos_id() >= 0) return tokenizer.token(tokenizer.eos_id());
-  throw ConfigError("chat_template_path: the alpaca template ends answers with the tokenizer's EOS token, but this tokenizer "
-                    "names none; add \"eos_token\" to tokenizer_config.json or choose chatml");
+ChatFormat format_of(const RoleAffixes& affixes, const Tokenizer& tokenizer) {
+  ChatFormat f;
+  f.name = "of chat_template_*_prefix and _suffix";
+  f.opening = tokenizer.adds_bos() ? token_text(tokenizer, tokenizer.bos_id()) : "";
+  const std::string beginning = affixes.system_prefix.empty() ? affixes.user_prefix : affixes.system_prefix;
+  if (!f.opening.empty() && beginning.starts_with(f.opening)) f.opening.clear();  // it is written out there
+  if (affixes.system_prefix.empty() && affixes.system_suffix.empty()) {
+    f.system_place = SystemPlace::kRefused;
+  } else {
+    f.system_header = affixes.system_prefix;
+    f.system_footer = affixes.system_suffix;
+    f.later_system_header = affixes.system_prefix;
+  }
+  f.user_header = affixes.user_prefix;
+  f.user_footer = affixes.user_suffix;
+  f.answer_header = affixes.assistant_prefix;
+  std::string suffix = affixes.assistant_suffix;
+  if (suffix.empty()) suffix = token_text(tokenizer, tokenizer.eos_id());
+  f.end_of_turn = leading_special_token(suffix, tokenizer);
+  if (f.end_of_turn.empty()) {
+    throw ConfigError(suffix.empty() ? "chat_template_assistant_suffix is empty and the tokenizer names no EOS token: write the token that ends an answer"
+                                     : fmt::format("chat_template_assistant_suffix = \"{}\" does not begin with a special token of this model, so that the end of a turn "
+                                                   "could not be learned; begin it with one{}", suffix,
+                                                   tokenizer.eos_id() < 0 ? "" : fmt::format(", such as {}", tokenizer.token(tokenizer.eos_id()))));
+  }
+  f.answer_footer = suffix.substr(f.end_of_turn.size());
+  return f;
+}
+
+Template from_path(const std::filesystem::path& path, const TemplateRequest& request, const Tokenizer& tokenizer) {
+  constexpr uintmax_t kMostBytes = 4 << 20;  // published templates have 20 KiB at most
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  if (!folder && !std::filesystem::is_regular_file(path, ignored)) {
+    throw ConfigError("chat_template_path names this file, which does not exist; correct the path (relative ones start at the YAML file)", {path.string()});
+  }
+  if (const uintmax_t bytes = folder ? 0 : std::filesystem::file_size(path, ignored); bytes > kMostBytes) {
+    throw ConfigError(fmt::format("chat_template_path names this file of {} bytes, which is no template (limit {})", bytes, kMostBytes), {path.string()});
+  }
+  const std::string source = folder ? read_folder_template(path) : read_text(path);
+  if (source.empty()) {
+    throw ConfigError(folder ? "chat_template_path names this folder, which has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)"
+                             : "chat_template_path names this file, which is empty", {path.string()});
+  }
+  return from_jinja(source, path.filename().string(), request, tokenizer);
+}
+
+// Where the model's own template is the chosen format, it still knows more than the format: tools.
+std::optional<Template> own_template_of(const ChatFormat& format, const TemplateRequest& request, const Tokenizer& tokenizer) {
+  if (tokenizer.chat_template().empty()) return std::nullopt;
+  try {
+    Template own = from_jinja(tokenizer.chat_template(), "the model's own", request, tokenizer);
+    if (!own.format || fingerprint(*own.format) != fingerprint(format)) return std::nullopt;
+    own.name = format.name;
+    return own;
+  } catch (const ConfigError&) {
+    return std::nullopt;
+  }
+}
+
+// What only the template's own Jinja knows how to write.
+bool needs_jinja(const Conversation& conversation) {
+  if (!conversation.tools.is_null() && !conversation.tools.empty()) return true;
+  return std::any_of(conversation.messages.begin(), conversation.messages.end(), [](const Message& message) {
+    return !message.fields.empty() || (message.role != "system" && message.role != "user" && message.role != "assistant");
+  });
 }
 
 }  // namespace
 
-std::optional<Template> recognize_template(std::string_view jinja) {
-  // Templates with a thinking block or a marked-up answer render answers differently from plain chatml.
-  const auto has = [&](std::string_view text) { return jinja.find(text) != std::string_view::npos; };
-  if (!has(kTurnBegin) || !has(kTurnEnd) || has("<think>") || has("<|im_sep|>") || !has("'<|im_start|>' + message")) {
-    return std::nullopt;
+Template choose_template(const TemplateRequest& request, const Tokenizer& tokenizer) {
+  if (request.affixes) return native(format_of(*request.affixes, tokenizer), request);
+  if (request.choice.format) {
+    const ChatFormat format = bound(published_format(*request.choice.format), tokenizer);
+    require_tokens(format, tokenizer);
+    if (auto own = own_template_of(format, request, tokenizer)) return std::move(*own);
+    return native(format, request);
   }
-  Template chat;
-  chat.end_of_turn = kTurnEnd;
-  chat.any_role = !has("tool_response");
-  // A default system prompt is a literal between the header and the end of the turn, without an expression in it. The
-  // line break is written as such or as \n.
-  for (const std::string_view header : {std::string_view("<|im_start|>system\n"), std::string_view("<|im_start|>system\\n")}) {
-    for (size_t at = jinja.find(header); at != std::string_view::npos; at = jinja.find(header, at + 1)) {
-      const size_t begin = at + header.size();
-      const size_t end = jinja.find(kTurnEnd, begin);
-      if (end == std::string_view::npos) continue;
-      const std::string_view literal = jinja.substr(begin, end - begin);
-      if (literal.find_first_of("'\"{}\\") != std::string_view::npos || literal.empty()) continue;
-      chat.default_system = literal;
-      return chat;
-    }
-  }
-  return chat;
-}
-
-Template choose_template(std::optional<ChatTemplate> choice, const Tokenizer& tokenizer) {
-  if (!choice) {
-    const std::string& jinja = tokenizer.chat_template();
-    const auto own = recognize_template(jinja);
-    if (own) return *own;
-    const char* why = jinja.empty() ? "the model has no chat template of its own" : "the model's own chat template is not of a kind that is known";
-    throw ConfigError(fmt::format("{}: set chat_template_path to one of the built-in templates (alpaca, chatml)", why));
-  }
-  switch (*choice) {
-    case ChatTemplate::kChatml:
-      require_token(tokenizer, kTurnBegin, "chatml");
-      require_token(tokenizer, kTurnEnd, "chatml");
-      return {ChatTemplate::kChatml, "", "", true, std::string(kTurnEnd)};
-    case ChatTemplate::kAlpaca:
-      return {ChatTemplate::kAlpaca, "", tokenizer.adds_bos() ? tokenizer.token(tokenizer.bos_id()) : "", false,
-              eos_text(tokenizer)};
-  }
-  throw std::logic_error("unknown chat template");
+  if (!request.choice.path.empty()) return from_path(request.choice.path, request, tokenizer);
+  if (tokenizer.chat_template().empty()) refuse("the data has conversations, and the model has no chat template of its own: set chat_template_path", tokenizer);
+  return from_jinja(tokenizer.chat_template(), "the model's own", request, tokenizer);
 }
 
 Rendering render(const Template& chat, const Conversation& conversation, bool add_generation_prompt) {
-  refuse_tools(conversation);
-  switch (chat.kind) {
-    case ChatTemplate::kChatml: return render_chatml(chat, conversation.messages, add_generation_prompt);
-    case ChatTemplate::kAlpaca: return render_alpaca(chat, conversation.messages, add_generation_prompt);
+  if (conversation.messages.empty()) throw DataError("a conversation without messages cannot be written");
+  if (chat.format && !(chat.jinja && needs_jinja(conversation))) {
+    return render_turns(*chat.format, conversation, add_generation_prompt, chat.enable_thinking);
   }
-  throw std::logic_error("unknown chat template");
+  return chat.jinja->render(conversation, add_generation_prompt, chat.answers_needed);
+}
+
+std::string Template::hash() const {
+  std::string text = format ? fingerprint(*format) : "";
+  if (jinja) text += "\n" + jinja->fingerprint();
+  text += fmt::format("\n{} {}", enable_thinking ? (*enable_thinking ? "thinking" : "not thinking") : "auto", answers_needed);
+  return xxh3_128(text);
 }
 
 std::vector<Message> alpaca_messages(const Template& chat, const std::string& instruction, const std::string& input,
                                      const std::string& output) {
+  const bool stanford = chat.format && chat.format->stanford_alpaca;
   std::vector<Message> messages;
   std::string user = instruction;
   if (!input.empty()) {
-    if (chat.kind == ChatTemplate::kAlpaca) messages.push_back({"system", std::string(kAlpacaSystemWithInput)});
-    user += (chat.kind == ChatTemplate::kAlpaca ? "\n\n### Input:\n" : "\n") + input;
+    if (stanford) messages.push_back({"system", std::string(kAlpacaSystemWithInput)});
+    user += (stanford ? "\n\n### Input:\n" : "\n") + input;
   }
   messages.push_back({"user", user});
   messages.push_back({"assistant", output});

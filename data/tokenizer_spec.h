@@ -73,4 +73,8 @@ AddedToken read_added_token(const JsonView& view, int64_t id);
 // Gives token `token.id` its place in spec.tokens and spec.added. THROWS FormatError where the id is out of bounds.
 void place_added_token(TokenizerSpec& spec, const AddedToken& token);
 
+// The chat template of a Hugging Face folder: chat_template.jinja, else that of tokenizer_config.json, else that of
+// chat_template.json; "": none. THROWS IoError, FormatError.
+std::string read_folder_template(const std::filesystem::path& folder);
+
 }  // namespace nibble::data

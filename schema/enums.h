@@ -18,8 +18,10 @@ enum class AutoSwitch : uint8_t { kAuto, kTrue, kFalse };               // a swi
 enum class DatasetFormat : uint8_t {                                    // dataset_format: auto, alpaca, text, ...
   kAuto, kAlpaca, kText, kPretokenized, kMessages, kShareGpt, kPromptCompletion, kSegments
 };
-enum class ChatTemplate : uint8_t { kAlpaca, kChatml };                 // built-in templates
-enum class TemplateChoice : uint8_t { kAuto, kAlpaca, kChatml };        // chat_template_path: auto is the model's own
+enum class ChatTemplate : uint8_t {                                     // built-in chat formats: chat_template_path
+  kAlpaca, kAlpacaNewline, kChatml, kDeepseekR1, kDeepseekV2, kGemma, kLlama2, kLlama3, kLlama31, kMistralV1, kMistralV1Old,
+  kMistralV3, kMistralV3Tekken, kPhi3, kQwen25, kQwen3, kSmollm2, kVicuna, kZephyr
+};
 enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // truncation
 enum class PackingStrategy : uint8_t { kFfd, kBfd };                    // packing_strategy
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device

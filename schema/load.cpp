@@ -226,6 +226,11 @@ class Loader {
          "completion_only_loss", fmt::format("completion_only_loss: true is for prompt-completion rows, and dataset_format is {}", enum_name(c.dataset_format)));
     rule(c.max_steps != 0, "max_steps", "max_steps = 0 trains nothing; -1 means by num_train_epochs");
     rule(c.max_steps > 0 || c.num_train_epochs > 0, "num_train_epochs", "num_train_epochs = 0 trains nothing");
+    const bool affixes = has_template_affixes(c);
+    rule(!affixes || c.chat_template_path == TemplateChoice(), "chat_template_path",
+         "chat_template_path and the chat_template_*_prefix and _suffix keys each say how conversations are written; keep one of them");
+    rule(!affixes || !(c.chat_template_user_prefix + c.chat_template_user_suffix + c.chat_template_assistant_prefix).empty(), "chat_template_assistant_prefix",
+         "chat_template_assistant_prefix, chat_template_user_prefix and chat_template_user_suffix are all empty: nothing would tell a question from its answer");
     rule(c.lora_alpha > 0, "lora_alpha", "lora_alpha = 0 trains nothing: the update's factor is lora_alpha / lora_r");
   }
 
@@ -287,6 +292,7 @@ class Loader {
       const YamlScalar s = entry.values.empty() ? YamlScalar{"", false, entry.key.line, entry.key.column} : entry.values[0];
       if (const std::string wrong = set_value(name, s, value); !wrong.empty()) return report(source, s, wrong);
       if constexpr (std::is_same_v<T, std::string>) value = resolve(value, field.kind, source);
+      if constexpr (std::is_same_v<T, TemplateChoice>) value.path = resolve(value.path, Kind::kPath, source);
       if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, double>) check_range(name, value, field, source, s);
     }
   }

@@ -35,6 +35,7 @@ Json json_value(const std::string& v) { return v; }
 Json json_value(const std::vector<std::string>& v) { return v; }
 Json json_value(const std::vector<double>& v) { return v; }
 Json json_value(ByteSize v) { return byte_size_text(v); }
+Json json_value(const TemplateChoice& v) { return template_choice_text(v); }
 Json json_value(AutoSwitch v) {
   if (v == AutoSwitch::kAuto) return "auto";
   return v == AutoSwitch::kTrue;
@@ -56,6 +57,12 @@ void add_type(Json& entry, const std::vector<double>&) {
   entry["oneOf"] = {{{"type", "number"}}, {{"type", "array"}, {"items", {{"type", "number"}}}}};
 }
 void add_type(Json& entry, ByteSize) { entry["type"] = {"string", "number"}; }
+void add_type(Json& entry, const TemplateChoice&) {
+  // The names for completion; any other text is a path.
+  std::vector<std::string> names{"auto"};
+  names.insert(names.end(), EnumNames<ChatTemplate>::names.begin(), EnumNames<ChatTemplate>::names.end());
+  entry["anyOf"] = {{{"enum", names}}, {{"type", "string"}}};
+}
 void add_type(Json& entry, AutoSwitch) { entry["enum"] = {"auto", true, false}; }
 template <class Enum>
   requires std::is_enum_v<Enum>

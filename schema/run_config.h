@@ -13,6 +13,7 @@
 #include "schema/enums.h"
 #include "schema/field.h"
 #include "schema/field_names.h"
+#include "schema/template_choice.h"
 
 namespace nibble::schema {
 
@@ -40,7 +41,14 @@ struct RunConfig {
   double validation_split_ratio = 0;
   DatasetFormat dataset_format = DatasetFormat::kAuto;
   FieldNames field_names;
-  TemplateChoice chat_template_path = TemplateChoice::kAuto;
+  TemplateChoice chat_template_path;
+  std::string chat_template_system_prefix;
+  std::string chat_template_system_suffix;
+  std::string chat_template_user_prefix;
+  std::string chat_template_user_suffix;
+  std::string chat_template_assistant_prefix;
+  std::string chat_template_assistant_suffix;
+  AutoSwitch enable_thinking = AutoSwitch::kAuto;
   bool assistant_only_loss = true;
   AutoSwitch completion_only_loss = AutoSwitch::kAuto;
   bool train_on_last_turn_only = false;
@@ -154,7 +162,24 @@ struct RunConfig {
       visit(key, name, Field{.group = "Data", .doc = doc, .on_resume = must});
     });
     visit("chat_template_path", c.chat_template_path,
-          Field{.group = "Data", .doc = "how conversations become text: auto is the model's own template", .on_resume = must});
+          Field{.group = "Data", .doc = "how conversations become text: auto is the model's own template; else a built-in format, a .jinja file, or a folder "
+                                        "whose tokenizer has the template", .on_resume = must});
+    visit("chat_template_system_prefix", c.chat_template_system_prefix,
+          Field{.group = "Data", .doc = "a format of your own, in place of chat_template_path: what stands in front of a system message; without prefix and suffix "
+                                        "there is no place for one", .on_resume = must});
+    visit("chat_template_system_suffix", c.chat_template_system_suffix,
+          Field{.group = "Data", .doc = "a format of your own: what stands behind a system message", .on_resume = must});
+    visit("chat_template_user_prefix", c.chat_template_user_prefix,
+          Field{.group = "Data", .doc = "a format of your own: what stands in front of a message of the user", .on_resume = must});
+    visit("chat_template_user_suffix", c.chat_template_user_suffix,
+          Field{.group = "Data", .doc = "a format of your own: what stands behind a message of the user", .on_resume = must});
+    visit("chat_template_assistant_prefix", c.chat_template_assistant_prefix,
+          Field{.group = "Data", .doc = "a format of your own: what stands in front of an answer and is not learned, since generation starts behind it", .on_resume = must});
+    visit("chat_template_assistant_suffix", c.chat_template_assistant_suffix,
+          Field{.group = "Data", .doc = "a format of your own: what stands behind an answer, beginning with the token that ends a turn, which is learned; empty: the "
+                                        "tokenizer's EOS", .on_resume = must});
+    visit("enable_thinking", c.enable_thinking,
+          Field{.group = "Data", .doc = "the variable of that name in templates that can think (Qwen3, SmolLM3); auto leaves it to the template", .on_resume = must});
     visit("assistant_only_loss", c.assistant_only_loss,
           Field{.group = "Data", .doc = "trains on answers only; false trains on the prompts too", .on_resume = must});
     visit("completion_only_loss", c.completion_only_loss,
@@ -270,5 +295,12 @@ struct RunConfig {
     visit("seed", c.seed, Field{.group = "Run", .doc = "of the adapter's start, the data's order and dropout", .min = 0, .max = 9007199254740991.0, .on_resume = must});
   }
 };
+
+// Whether conversations are written by the role prefixes and suffixes of the configuration.
+inline bool has_template_affixes(const RunConfig& c) {
+  return !(c.chat_template_system_prefix + c.chat_template_system_suffix + c.chat_template_user_prefix + c.chat_template_user_suffix +
+           c.chat_template_assistant_prefix + c.chat_template_assistant_suffix)
+              .empty();
+}
 
 }  // namespace nibble::schema

@@ -11,6 +11,7 @@
 #include "schema/enum_names.h"
 #include "schema/field.h"
 #include "schema/scalar.h"
+#include "schema/template_choice.h"
 #include "schema/yaml.h"
 
 namespace nibble::schema {
@@ -56,6 +57,14 @@ inline std::string set_value(const std::string& name, const YamlScalar& s, ByteS
   return "";
 }
 
+inline std::string set_value(const std::string& name, const YamlScalar& s, TemplateChoice& value) {
+  if (const auto parsed = parse_template_choice(s.text)) {
+    value = *parsed;
+    return "";
+  }
+  return wrong_type(name, s, template_choice_help(s.text));
+}
+
 template <class Enum>
 std::string set_value(const std::string& name, const YamlScalar& s, Enum& value) {
   const auto& names = EnumNames<Enum>::names;
@@ -79,6 +88,7 @@ inline std::string value_text(int64_t value) { return fmt::format("{}", value); 
 inline std::string value_text(double value) { return number_text(value); }
 inline std::string value_text(const std::string& value) { return value.empty() ? "\"\"" : string_text(value); }
 inline std::string value_text(ByteSize value) { return byte_size_text(value); }
+inline std::string value_text(const TemplateChoice& value) { return string_text(template_choice_text(value)); }
 inline std::string value_text(const std::vector<std::string>& value) {
   if (value.size() == 1) return value_text(value[0]);
   std::vector<std::string> parts;
@@ -102,6 +112,9 @@ inline std::string type_text(int64_t) { return "whole number"; }
 inline std::string type_text(double) { return "number"; }
 inline std::string type_text(const std::string&) { return "text"; }
 inline std::string type_text(ByteSize) { return "auto, or 6GiB, 800MiB, 6 (GiB)"; }
+inline std::string type_text(const TemplateChoice&) {
+  return fmt::format("auto, {}, or the path of a .jinja file or a tokenizer's folder", fmt::join(EnumNames<ChatTemplate>::names, ", "));
+}
 inline std::string type_text(const std::vector<std::string>&) { return "text or list"; }
 inline std::string type_text(const std::vector<double>&) { return "list of numbers"; }
 template <class Enum>

@@ -30,6 +30,7 @@ Command make_resume_command();
 Command make_export_command();
 Command make_eval_command();
 Command make_generate_command();
+Command make_chat_command();
 Command make_plan_command();
 Command make_preprocess_command();
 Command make_ckpt_command();

@@ -13,11 +13,7 @@ namespace {
 data::DataOptions data_options(const schema::RunConfig& config) {
   data::DataOptions options;
   options.format = config.dataset_format;
-  switch (config.chat_template_path) {
-    case TemplateChoice::kAuto: break;
-    case TemplateChoice::kAlpaca: options.chat_template = ChatTemplate::kAlpaca; break;
-    case TemplateChoice::kChatml: options.chat_template = ChatTemplate::kChatml; break;
-  }
+  options.chat_template = template_request(config);
   options.max_length = config.max_length;
   options.truncation = config.truncation;
   options.packing = config.packing;
@@ -70,6 +66,18 @@ optim::OptimizerConfig optimizer_config(const schema::RunConfig& config) {
 int64_t loss_chunk_tokens(const schema::RunConfig& config) {
   constexpr int64_t kUsual = 256;
   return config.loss_chunk_tokens > 0 ? config.loss_chunk_tokens : kUsual;
+}
+
+data::TemplateRequest template_request(const schema::RunConfig& config) {
+  data::TemplateRequest request;
+  request.choice = config.chat_template_path;
+  if (has_template_affixes(config)) {
+    request.affixes = {config.chat_template_system_prefix, config.chat_template_system_suffix, config.chat_template_user_prefix,
+                       config.chat_template_user_suffix, config.chat_template_assistant_prefix, config.chat_template_assistant_suffix};
+  }
+  if (config.enable_thinking != AutoSwitch::kAuto) request.enable_thinking = config.enable_thinking == AutoSwitch::kTrue;
+  request.answers_needed = config.assistant_only_loss;
+  return request;
 }
 
 data::DataOptions train_data_options(const schema::RunConfig& config) {

@@ -22,6 +22,8 @@ nn::LoraConfig lora_config(const schema::RunConfig& config);
 optim::OptimizerConfig optimizer_config(const schema::RunConfig& config);
 // Rows of logits held at a time where nothing was planned: loss_chunk_tokens, or its usual value.
 int64_t loss_chunk_tokens(const schema::RunConfig& config);
+// How conversations are written. Answers are needed where only they are learned.
+data::TemplateRequest template_request(const schema::RunConfig& config);
 data::DataOptions train_data_options(const schema::RunConfig& config);
 data::DataOptions validation_data_options(const schema::RunConfig& config);
 data::CacheOptions data_cache_options(const schema::RunConfig& config);  // without callbacks

@@ -7,7 +7,7 @@
 //
 // Renderings say where their text comes from: a string of the variables that is registered as an origin is followed
 // through concatenation, slices, strip, split, replace, join, macros and variables into the output. So the span of an
-// answer is known without searching the text for it. A filter that makes another text of it (tojson, escape) ends the trail.
+// answer is known without searching the text for it. tojson keeps it for what needs no escape; a filter that makes another text of it (escape) ends the trail.
 //
 // Who renders as transformers does passes messages, tools and documents (null where there are none: they are defined
 // then), add_generation_prompt and the special tokens (bos_token, eos_token, ...).
@@ -38,6 +38,8 @@ struct RenderOptions {
   Limits limits = {};
 };
 
+struct ParsedTemplate;
+
 class Program {
  public:
   // name: of the file, for messages. THROWS FormatError with line and column, naming what is not supported.
@@ -57,9 +59,8 @@ class Program {
   bool reads_clock() const;
 
  private:
-  struct Parsed;
-  explicit Program(std::shared_ptr<const Parsed> parsed);
-  std::shared_ptr<const Parsed> parsed_;
+  explicit Program(std::shared_ptr<const ParsedTemplate> parsed);
+  std::shared_ptr<const ParsedTemplate> parsed_;
 };
 
 }  // namespace nibble::data::jinja

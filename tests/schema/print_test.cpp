@@ -28,7 +28,8 @@ TEST(EffectiveYaml, ReadsBackWithEveryKeyChanged) {
   const LoadedConfig loaded = load(
       "model_name_or_path: /m\nadapter_name_or_path: /a\noutput_dir: /o\nload_in_4bit: false\nbnb_4bit_quant_type: fp4\nbnb_4bit_use_double_quant: false\n"
       "bnb_4bit_blocksize: 128\nbnb_4bit_compute_dtype: float32\nlora_r: 7\nlora_alpha: 0.1\nlora_dropout: 0.05\nlora_target_modules: [q_proj, up_proj]\n"
-      "use_rslora: true\ntrain_file: [/t1, /t2]\ntrain_file_weights: [0.5, 2]\nvalidation_file: /v\ndataset_format: text\nchat_template_path: chatml\nassistant_only_loss: false\n"
+      "use_rslora: true\ntrain_file: [/t1, /t2]\ntrain_file_weights: [0.5, 2]\nvalidation_file: /v\ndataset_format: text\nenable_thinking: true\nchat_template_system_prefix: \"s\\n\"\nchat_template_system_suffix: \" \"\nchat_template_user_prefix: u\n"
+      "chat_template_user_suffix: \"</s>\"\nchat_template_assistant_prefix: a\nchat_template_assistant_suffix: \"<e>\\n\"\nassistant_only_loss: false\n"
       "completion_only_loss: false\nsplit_special_tokens: false\ndataset_text_field: text_field\ndataset_messages_field: messages_field\ndataset_role_field: role_field\ndataset_content_field: content_field\ndataset_train_field: train_field\ndataset_prompt_field: prompt_field\n"
       "dataset_completion_field: completion_field\ndataset_instruction_field: instruction_field\ndataset_input_field: input_field\ndataset_output_field: output_field\ndataset_history_field: history_field\ndataset_system_field: system_field\n"
       "dataset_tools_field: tools_field\ndataset_user_role: user_role\ndataset_assistant_role: assistant_role\ndataset_system_role: system_role\ndataset_tool_role: tool_role\n"
@@ -40,10 +41,10 @@ TEST(EffectiveYaml, ReadsBackWithEveryKeyChanged) {
       "resume_from_checkpoint: true\nseed: 9007199254740991\n");
   const std::string text = effective_yaml(loaded);
   EXPECT_EQ(config_json(load(text).config), config_json(loaded.config));
-  // optim, report_to, validation_split_ratio, group_by_length and train_on_last_turn_only have no other value here.
+  // optim, report_to, validation_split_ratio, group_by_length and train_on_last_turn_only have no other value here; chat_template_path is instead of the affixes.
   size_t defaults = 0;
   for (size_t at = 0; (at = text.find("  # default\n", at)) != text.npos; ++at) ++defaults;
-  EXPECT_EQ(defaults, 5u) << text;
+  EXPECT_EQ(defaults, 6u) << text;
 }
 
 TEST(EffectiveYaml, ReadsBackTextsOfEveryKind) {
@@ -108,7 +109,7 @@ TEST(ConfigJsonSchema, DescribesEveryKeyAndAlias) {
     const json& property = schema["properties"][key];
     EXPECT_TRUE(property.contains("default")) << key;
     EXPECT_GT(property["description"].get<std::string>().size(), 8u) << key;
-    EXPECT_TRUE(property.contains("type") || property.contains("enum") || property.contains("oneOf")) << key;
+    EXPECT_TRUE(property.contains("type") || property.contains("enum") || property.contains("oneOf") || property.contains("anyOf")) << key;
   }
 }
 

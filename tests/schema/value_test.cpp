@@ -92,7 +92,7 @@ TEST(EnumNames, ReadBackAsTheirValues) {
   expect_names_round_trip(BaseResidency::kStreamed);
   expect_names_round_trip(AutoSwitch::kFalse);
   expect_names_round_trip(DatasetFormat::kSegments);
-  expect_names_round_trip(TemplateChoice::kChatml);
+  expect_names_round_trip(ChatTemplate::kZephyr);
   expect_names_round_trip(Truncation::kDrop);
   expect_names_round_trip(PackingStrategy::kBfd);
   expect_names_round_trip(DeviceChoice::kCuda);

@@ -35,7 +35,7 @@ struct ProgramResult {
   }
 };
 
-// One run of nibble in the background. largest_file: RLIMIT_FSIZE, with which a write past it fails as on a full disk;
+// One run of nibble in the background, which reads stdin.txt in the folder where that is there. largest_file: RLIMIT_FSIZE, with which a write past it fails as on a full disk;
 // address_space: RLIMIT_AS, with which an allocation past it fails as where memory is at its end.
 class Program {
  public:
@@ -49,7 +49,8 @@ class Program {
     argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ != 0) return;
-    ::dup2(::open("/dev/null", O_RDONLY), STDIN_FILENO);
+    const int input = ::open((folder / "stdin.txt").c_str(), O_RDONLY);
+    ::dup2(input >= 0 ? input : ::open("/dev/null", O_RDONLY), STDIN_FILENO);
     ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
     ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
     if (largest_file != RLIM_INFINITY) {

@@ -117,6 +117,46 @@ TEST(GenerateCommand, ChoosesTokensOfTheTokenizerOnly) {
   EXPECT_GT(seen.size(), 20u) << "at this temperature all are about as likely";
 }
 
+TEST(GenerateCommand, ChatWritesThePromptInTheChosenFormatAndStopsAtItsEnd) {
+  const test::RunWorkshop shop;
+  const std::vector<std::string> words{"generate", shop("model"), "--prompt", "ab", "--chat", "--max-new-tokens", "4", "--json"};
+  const auto none = shop.nibble(words);
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_NE(none.err.find("set chat_template_path"), std::string::npos) << none.err;
+  auto with_format = words;
+  with_format.insert(with_format.end(), {"--set", "chat_template_user_prefix=Q", "--set", "chat_template_assistant_prefix=A"});
+  const auto done = shop.nibble(with_format);
+  ASSERT_EQ(done.exit_code, 0) << done.err;
+  const auto plain = shop.nibble({"generate", shop("model"), "--prompt", "QabA", "--max-new-tokens", "4", "--json"});
+  EXPECT_EQ(done.json().at("prompt_ids"), plain.json().at("prompt_ids"));
+  EXPECT_EQ(done.json().at("ids"), plain.json().at("ids"));
+}
+
+TEST(ChatCommand, KeepsTheConversationUntilItIsEnded) {
+  const test::RunWorkshop shop;
+  test::put_file(shop / "stdin.txt", "ab\n\ncd\r\n/exit\nnot read\n");
+  const std::vector<std::string> words{"chat", shop("model"), "--system", "Be", "--max-new-tokens", "5", "--set", "chat_template_user_prefix=Q", "--set",
+                                       "chat_template_assistant_prefix=A", "--set", "chat_template_system_prefix=S"};
+  auto as_json = words;
+  as_json.push_back("--json");
+  const auto done = shop.nibble(as_json);
+  ASSERT_EQ(done.exit_code, 0) << done.err;
+  const auto messages = done.json().at("messages");
+  ASSERT_EQ(messages.size(), 5u) << done.out;
+  EXPECT_EQ(messages[0], (nlohmann::json{{"role", "system"}, {"content", "Be"}}));
+  EXPECT_EQ(messages[1].at("content"), "ab");
+  EXPECT_EQ(messages[3].at("content"), "cd");
+  EXPECT_EQ(messages[4].at("role"), "assistant");
+  // The second answer is what generation gives behind the whole conversation so far.
+  const std::string so_far = "SBeQabA" + messages[2].at("content").get<std::string>() + "</s>QcdA";
+  const auto second = shop.nibble({"generate", shop("model"), "--prompt", so_far, "--max-new-tokens", "5", "--json"});
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(messages[4].at("content"), second.json().at("text"));
+  // Without --json, the answers alone are on stdout, a line each here.
+  const auto lines = shop.nibble(words);
+  EXPECT_EQ(lines.out, messages[2].at("content").get<std::string>() + "\n" + messages[4].at("content").get<std::string>() + "\n");
+}
+
 TEST(GenerateCommand, RefusesATokenizerThatIsLargerThanTheModel) {
   const test::RunWorkshop shop;
   give_tokens(shop, 100);
