@@ -22,7 +22,9 @@ const Tokenizer& smollm2() {
 
 EncodeRules chatml_rules() {
   EncodeRules rules;
-  rules.chat = choose_template(ChatTemplate::kChatml, smollm2());
+  TemplateRequest request;
+  request.choice.format = ChatTemplate::kChatml;
+  rules.chat = choose_template(request, smollm2());
   return rules;
 }
 
