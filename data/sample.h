@@ -16,6 +16,7 @@ struct RowWarning {
     kDoubledBos,    // two BOS in front; one is dropped
     kNoEndOfTurn,   // the last token learned is no end of a turn, so this row does not teach to stop
     kEosMasked,     // pre-tokenized: EOS follows what is learned, but is masked (a collator took it for padding)
+    kLeftOut,       // the template leaves a message out (Mistral's v3: the system text of a conversation that ends with an answer)
   };
   Kind kind;
   std::string text;  // what a person reads, without the place
