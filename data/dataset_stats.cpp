@@ -30,6 +30,7 @@ void each_count(Stats& s, const Visit& visit) {
   visit("eos_masked", s.eos_masked);
   visit("left_out", s.left_out);
   visit("special_text", s.special_text);
+  visit("left_out", s.left_out);
   visit("longest", s.longest);
 }
 

@@ -24,6 +24,7 @@ struct DatasetStats {
   int64_t end_with_eos = 0;        // documents whose last trained token is EOS or another special token, such as an end of turn
   int64_t no_end_of_turn = 0;      // documents that do not teach to stop
   int64_t eos_masked = 0;          // of these, pre-tokenized ones with EOS there but masked
+  int64_t left_out = 0;            // documents with a message that the template leaves out
   int64_t special_text = 0;        // documents whose own text names a special token, which is read as characters
   int64_t left_out = 0;            // documents with a message that the template does not write
   std::vector<int64_t> lengths;    // [b]: documents of 2^b to 2^(b+1) - 1 tokens, before truncation
