@@ -28,7 +28,6 @@ void each_count(Stats& s, const Visit& visit) {
   visit("end_with_eos", s.end_with_eos);
   visit("no_end_of_turn", s.no_end_of_turn);
   visit("eos_masked", s.eos_masked);
-  visit("left_out", s.left_out);
   visit("special_text", s.special_text);
   visit("left_out", s.left_out);
   visit("longest", s.longest);

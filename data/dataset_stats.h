@@ -26,7 +26,6 @@ struct DatasetStats {
   int64_t eos_masked = 0;          // of these, pre-tokenized ones with EOS there but masked
   int64_t left_out = 0;            // documents with a message that the template leaves out
   int64_t special_text = 0;        // documents whose own text names a special token, which is read as characters
-  int64_t left_out = 0;            // documents with a message that the template does not write
   std::vector<int64_t> lengths;    // [b]: documents of 2^b to 2^(b+1) - 1 tokens, before truncation
   int64_t documents = 0;           // of an epoch: one of a file that weighs 2 counts as two
   int64_t rows = 0;                // packed rows (documents where packing is off)

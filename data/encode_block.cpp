@@ -91,7 +91,6 @@ class BlockEncoder {
       case RowWarning::Kind::kNoEndOfTurn: return tell(counts.no_end_of_turn, FindingKind::kNoEndOfTurn, row, std::move(warning.text));
       case RowWarning::Kind::kLeftOut: return tell(counts.left_out, FindingKind::kLeftOut, row, std::move(warning.text));
       case RowWarning::Kind::kEosMasked: return tell(counts.eos_masked, FindingKind::kEosMasked, row, std::move(warning.text));
-      case RowWarning::Kind::kLeftOut: return tell(counts.left_out, FindingKind::kLeftOut, row, std::move(warning.text));
     }
   }
   void tell(int64_t& count, FindingKind kind, const Row& row, std::string text) {

@@ -17,7 +17,6 @@ struct RowWarning {
     kNoEndOfTurn,   // the last token learned is no end of a turn, so this row does not teach to stop
     kLeftOut,       // the template writes nothing of a message
     kEosMasked,     // pre-tokenized: EOS follows what is learned, but is masked (a collator took it for padding)
-    kLeftOut,       // the template leaves a message out (Mistral's v3: the system text of a conversation that ends with an answer)
   };
   Kind kind;
   std::string text;  // what a person reads, without the place

@@ -212,15 +212,5 @@ TEST(EncodeRow, LabelsThatTeachNoEndAreTold) {
   EXPECT_TRUE(encoded(R"({"input_ids": [50, 60], "labels": [50, 60]})", {}).warnings.empty());
 }
 
-TEST(RowWarnings, TellAMessageThatTheTemplateLeavesOut) {
-  const Tokenizer tokenizer = byte_tokenizer(published_specials(), "<s>", "</s>");
-  EncodeRules rules;
-  rules.chat = choose_template({{ChatTemplate::kMistralV3, ""}}, tokenizer);
-  const RowContent row = content_of(R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]})");
-  const Sample sample = encode_row(row, rules, tokenizer);
-  ASSERT_EQ(warnings(sample), (std::vector<Kind>{Kind::kLeftOut}));
-  EXPECT_NE(sample.warnings[0].text.find("message 1 (role system)"), std::string::npos);
-}
-
 }  // namespace
 }  // namespace nibble::data
