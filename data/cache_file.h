@@ -52,7 +52,8 @@ class CacheWriter {
 // THROWS FormatError with the byte where it is not such a file, is cut off, of another version, byte order or key (expected_key "": any).
 StoreView parse_cache(std::span<const std::byte> bytes, const std::string& path, const std::string& expected_key);
 
-// Compares every checksum. THROWS FormatError with the section's place. Pages go as it proceeds.
+// Compares every checksum, and lets pages go as it proceeds. REQUIRES bytes of a mapped file: private memory would come back as zeros.
+// THROWS FormatError with the section's place.
 void verify_cache_checksums(std::span<const std::byte> bytes, const std::string& path);
 
 // An open cache file; its view lives as long.

@@ -23,9 +23,9 @@ namespace {
 // A share of a machine's memory is left to the system and to what the plan does not know.
 constexpr double kUsableShare = 0.8;
 
-// Memory a byte of file (measured): a tokenizer.json becomes tables of strings and merges; rows become ids, and the reader's
-// buffers stay with malloc.
-constexpr int64_t kTokenizerBytes = 12, kRowBytes = 3;
+// Memory a byte of file (measured): a tokenizer.json becomes tables of strings and merges; rows pass through in blocks, whose buffers
+// stay with malloc.
+constexpr int64_t kTokenizerBytes = 12, kRowBytes = 3, kMostRowBytes = int64_t{32} << 20;
 
 int64_t size_of(const fs::path& path) {
   std::error_code missing;
@@ -107,10 +107,11 @@ int64_t expected_process_bytes(const schema::RunConfig& config) {
   std::error_code missing;
   const fs::path model(config.model_name_or_path);
   bytes += kTokenizerBytes * (size_of(model / "tokenizer.json") + size_of(model / "tokenizer.model"));
+  int64_t row_bytes = 0;
   for (const auto* files : {&config.train_file, &config.validation_file}) {
-    for (const std::string& file : *files) bytes += kRowBytes * size_of(file);
+    for (const std::string& file : *files) row_bytes += kRowBytes * size_of(file);
   }
-  return bytes;
+  return bytes + std::min(row_bytes, kMostRowBytes);
 }
 
 int64_t looked_up_bytes(const data::Dataset& train, const data::Dataset& validation, int64_t row_bytes) {

@@ -66,7 +66,6 @@ void load(std::span<const std::byte> bytes) {
     }
     if (!check_store(store, kFiles, kVocab).empty()) return;
     for (const Part part : {Part::kTrain, Part::kValidation}) read_all(Dataset(nullptr, store, part, files, /*mapped=*/false));
-    verify_cache_checksums(bytes, "fuzz");
   } catch (const FormatError&) {
   }
 }
@@ -75,7 +74,9 @@ void load(std::span<const std::byte> bytes) {
 }  // namespace nibble::data
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  std::vector<uint64_t> aligned((size + 7) / 8);  // as a mapping is
+  constexpr size_t kLargest = size_t{1} << 20;
+  if (size > kLargest) return 0;
+  std::vector<uint64_t> aligned(size / 8 + 1);  // as a mapping is
   if (size > 0) std::memcpy(aligned.data(), data, size);
   const std::span<std::byte> bytes(reinterpret_cast<std::byte*>(aligned.data()), size);
   nibble::data::load(bytes);
