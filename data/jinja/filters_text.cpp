@@ -144,15 +144,15 @@ Value filter_center(Environment& environment, const Value& operand, const Argume
 Value filter_truncate(Environment& environment, const Value& operand, const Arguments& arguments) {
   const auto [length, killwords, end, leeway] =
       bind<4>("truncate", arguments, {"length", "killwords", "end", "leeway"}, 0);
-  const Text& text = text_argument("truncate", &operand);
   const Text ending = end ? text_argument("truncate", end) : Text("...");
   const int64_t most = integer_argument("truncate", length, 255);
   const int64_t tolerated = leeway && !leeway->is_none() ? integer_argument("truncate", leeway, 5) : 5;
   if (most < length_of(ending.bytes()) || tolerated < 0)
     throw Failure("truncate: the length has no room for the ending, or the leeway is negative");
-  environment.meter.scan(text.bytes().size());
-  const int64_t size = length_of(text.bytes());
+  // What is short enough comes back as it is, whatever its type.
+  const int64_t size = *as_integer(find_filter("length")->call(environment, operand, {}));
   if (size <= tolerated || size - tolerated <= most) return operand;
+  const Text& text = text_argument("truncate", &operand);
   Text kept = text.part(0, offset_of(text.bytes(), most - length_of(ending.bytes())));
   if (!flag_argument(killwords, false)) {
     const size_t space = kept.bytes().rfind(' ');

@@ -4,10 +4,26 @@
 
 namespace nibble::data::jinja {
 
+// A loop that is stored in a namespace can be asked from within its own test, in the middle of a step.
+void LoopState::require_no_test_running() const {
+  if (testing_) throw Failure("the test of a loop cannot ask for the loop's length or next element");
+}
+
+bool LoopState::accepts(const Value& item) {
+  if (!accepts_) return true;
+  struct Testing {
+    bool& flag;
+    explicit Testing(bool& f) : flag(f) { flag = true; }
+    ~Testing() { flag = false; }
+  } testing(testing_);
+  return accepts_(item);
+}
+
 void LoopState::look_ahead() {
+  require_no_test_running();
   while (!after_ && next_ < items_.size()) {
     const Value& item = items_[next_++];
-    if (!accepts_ || accepts_(item)) after_ = item;
+    if (accepts(item)) after_ = item;
   }
 }
 
@@ -28,10 +44,11 @@ void LoopState::finish() {
 }
 
 int64_t LoopState::length() {
+  require_no_test_running();
   if (accepts_) {
     std::vector<Value> rest;
     for (; next_ < items_.size(); ++next_) {
-      if (accepts_(items_[next_])) rest.push_back(items_[next_]);
+      if (accepts(items_[next_])) rest.push_back(items_[next_]);
     }
     items_ = std::move(rest);
     next_ = 0;

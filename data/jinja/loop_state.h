@@ -28,9 +28,12 @@ class LoopState {
 
   void look_ahead();
   int64_t length();
+  bool accepts(const Value& item);   // THROWS Failure where the test itself asks for the loop
+  void require_no_test_running() const;
 
   std::vector<Value> items_;
   std::function<bool(const Value&)> accepts_;
+  bool testing_ = false;
   size_t next_ = 0;
   int64_t index0_ = -1;
   std::optional<Value> before_, current_, after_;

@@ -11,7 +11,8 @@
 // text of it (escape) ends the trail.
 //
 // Who renders as transformers does passes messages, tools and documents (null where there are none: they are defined
-// then), add_generation_prompt and the special tokens (bos_token, eos_token, ...).
+// then), add_generation_prompt and the special tokens (bos_token, eos_token, ...). Of a message's reasoning_content, thinking
+// and reasoning it takes the first that is not null and gives it as reasoning_content and, where that is missing, thinking.
 #pragma once
 
 #include <cstdint>

@@ -40,6 +40,7 @@ TextBuilder& TextBuilder::append(size_t count, char c) {
 TextBuilder& TextBuilder::append(const Text& text) {
   const auto at = static_cast<uint32_t>(bytes_.size());
   append(text.bytes());
+  meter_->scan(8 * text.mark_count());
   text.for_each_mark([&](const Mark& mark) {
     if (marks_.size() > joinable_from_ && marks_.back().origin == mark.origin && marks_.back().end == at + mark.begin) {
       marks_.back().end = at + mark.end;
@@ -78,6 +79,7 @@ Text made_text(std::string bytes, Meter& meter) {
 
 Text reshaped_text(std::string bytes, const Text& source, Meter& meter) {
   std::vector<Mark> marks;
+  meter.create(source.mark_count() * sizeof(Mark));
   source.for_each_mark([&](const Mark& mark) { marks.push_back(mark); });
   if (bytes.size() != source.bytes().size()) {
     const bool one = marks.size() == 1 && marks[0].begin == 0 && marks[0].end == source.bytes().size();
