@@ -82,6 +82,7 @@ class CacheBuilder {
     refuse_what_is_too_long();
     const auto records = spool_.map();
     if (records.empty()) refuse_empty();
+    refuse_endless(static_cast<int64_t>(records.size()));
     const Repeats repeats = find_duplicates(records);
     found_.counts.duplicates = repeats.count;
     PartRules rules;
@@ -170,6 +171,22 @@ class CacheBuilder {
                                 "too long{}; check the schema, max_length, truncation and assistant_only_loss", c.examples, c.dropped_untrained,
                                 options_.max_length, c.dropped_long, c.bad_rows > 0 ? fmt::format(", {} are bad rows", c.bad_rows) : ""),
                     Place{options_.files.front().string()});
+  }
+
+  // A model that never learns an end of a turn never stops: an error where not one of the documents has one. Running text and
+  // segments may have their reasons, which the warnings leave to the user.
+  void refuse_endless(int64_t documents) const {
+    const DatasetStats& c = found_.counts;
+    if (c.eos_masked == documents) {
+      throw DataError(fmt::format("none of {} examples teaches the model to stop: EOS stands behind what is learned, but its label is -100 (labels made by a "
+                                  "collator that masks padding, where padding is EOS?): give EOS its own id as label", documents),
+                      Place{options_.files.front().string()});
+    }
+    if (c.no_end_of_turn == documents && !c.template_name.empty()) {
+      throw DataError(fmt::format("none of {} examples teaches the model to stop: the answers of the template ({}) do not end with a special token; choose "
+                                  "another one in chat_template_path, or set assistant_only_loss: false", documents, c.template_name),
+                      Place{options_.files.front().string()});
+    }
   }
 
   const DataOptions& options_;

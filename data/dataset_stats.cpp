@@ -29,6 +29,7 @@ void each_count(Stats& s, const Visit& visit) {
   visit("no_end_of_turn", s.no_end_of_turn);
   visit("eos_masked", s.eos_masked);
   visit("special_text", s.special_text);
+  visit("left_out", s.left_out);
   visit("longest", s.longest);
 }
 

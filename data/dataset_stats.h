@@ -24,6 +24,7 @@ struct DatasetStats {
   int64_t end_with_eos = 0;        // documents whose last trained token is EOS or another special token, such as an end of turn
   int64_t no_end_of_turn = 0;      // documents that do not teach to stop
   int64_t eos_masked = 0;          // of these, pre-tokenized ones with EOS there but masked
+  int64_t left_out = 0;            // documents with a message that the template leaves out
   int64_t special_text = 0;        // documents whose own text names a special token, which is read as characters
   std::vector<int64_t> lengths;    // [b]: documents of 2^b to 2^(b+1) - 1 tokens, before truncation
   int64_t documents = 0;           // of an epoch: one of a file that weighs 2 counts as two
@@ -41,8 +42,8 @@ struct RowSpot {
   int64_t line = 0;
 };
 // Kinds whose first few are told each.
-enum class FindingKind : uint8_t { kBadRow, kTooLong, kTruncated, kUntrained, kSpecialText, kDoubledBos, kNoEndOfTurn, kEosMasked };
-inline constexpr size_t kFindingKinds = 8;
+enum class FindingKind : uint8_t { kBadRow, kTooLong, kTruncated, kUntrained, kSpecialText, kDoubledBos, kNoEndOfTurn, kEosMasked, kLeftOut };
+inline constexpr size_t kFindingKinds = 9;
 struct Finding {
   FindingKind kind = FindingKind::kBadRow;
   RowSpot spot;

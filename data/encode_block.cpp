@@ -89,6 +89,7 @@ class BlockEncoder {
       case RowWarning::Kind::kSpecialText: return tell(counts.special_text, FindingKind::kSpecialText, row, std::move(warning.text));
       case RowWarning::Kind::kDoubledBos: return tell(counts.bos_dropped, FindingKind::kDoubledBos, row, std::move(warning.text));
       case RowWarning::Kind::kNoEndOfTurn: return tell(counts.no_end_of_turn, FindingKind::kNoEndOfTurn, row, std::move(warning.text));
+      case RowWarning::Kind::kLeftOut: return tell(counts.left_out, FindingKind::kLeftOut, row, std::move(warning.text));
       case RowWarning::Kind::kEosMasked: return tell(counts.eos_masked, FindingKind::kEosMasked, row, std::move(warning.text));
     }
   }

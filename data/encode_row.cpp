@@ -54,6 +54,7 @@ struct RowEncoder {
     Encoding encoding = tokenizer.encode_with_starts(rendering.text, false, rules.split_special_tokens ? plain : plain.first(0));
     std::vector<RowWarning> warnings;
     warn_of_special_text(tokenizer, encoding.refused, warnings);
+    warn_of_left_out(rendering, row.conversation, warnings);
     make_bos_single(tokenizer, encoding.ids, encoding.starts, warnings);
     Sample sample = label_by_spans(std::move(encoding), trained_spans(rendering, row, rules));
     sample.warnings = std::move(warnings);

@@ -24,6 +24,14 @@ void warn_of_special_text(const Tokenizer& tokenizer, std::span<const int32_t> r
   warnings.push_back({RowWarning::Kind::kSpecialText, fmt::format("the text of a message holds the name of a special token ({}): it is read as plain characters", names)});
 }
 
+void warn_of_left_out(const Rendering& rendering, const Conversation& conversation, std::vector<RowWarning>& warnings) {
+  if (rendering.left_out.empty()) return;
+  const auto first = static_cast<size_t>(rendering.left_out.front());
+  const size_t more = rendering.left_out.size() - 1;
+  warnings.push_back({RowWarning::Kind::kLeftOut, fmt::format("the chat template leaves out message {} (of role {}){}", first + 1, conversation.messages.at(first).role,
+                                                              more > 0 ? fmt::format(" and {} more", more) : "")});
+}
+
 void warn_of_no_end(const Tokenizer& tokenizer, Sample& sample) {
   const auto last = std::find_if(sample.labels.rbegin(), sample.labels.rend(), [](int32_t label) { return label != kIgnoredLabel; });
   if (last == sample.labels.rend() || tokenizer.is_special(*last) || *last == tokenizer.eos_id()) return;

@@ -3,6 +3,8 @@
 
 #include <span>
 
+#include "data/conversation.h"
+#include "data/rendering.h"
 #include "data/sample.h"
 #include "data/tokenizer.h"
 
@@ -22,6 +24,9 @@ void make_bos_single(const Tokenizer& tokenizer, std::vector<int32_t>& ids, std:
 
 // The names of special tokens that stand in a row's own text.
 void warn_of_special_text(const Tokenizer& tokenizer, std::span<const int32_t> refused, std::vector<RowWarning>& warnings);
+
+// Messages with a text of which the template writes nothing.
+void warn_of_left_out(const Rendering& rendering, const Conversation& conversation, std::vector<RowWarning>& warnings);
 
 // The last trained token is neither special nor EOS.
 void warn_of_no_end(const Tokenizer& tokenizer, Sample& sample);

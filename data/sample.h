@@ -15,6 +15,7 @@ struct RowWarning {
     kSpecialText,   // the row's own text holds the name of a special token; it is read as characters
     kDoubledBos,    // two BOS in front; one is dropped
     kNoEndOfTurn,   // the last token learned is no end of a turn, so this row does not teach to stop
+    kLeftOut,       // the template writes nothing of a message
     kEosMasked,     // pre-tokenized: EOS follows what is learned, but is masked (a collator took it for padding)
   };
   Kind kind;

@@ -88,7 +88,7 @@ nlohmann::ordered_json dataset_json(const data::DatasetStats& s) {
            {"tokens", s.tokens}, {"trained_tokens", s.trained_tokens}, {"bad_rows", s.bad_rows}, {"truncated", s.truncated},
            {"dropped_long", s.dropped_long}, {"dropped_untrained", s.dropped_untrained}, {"duplicates", s.duplicates}, {"longest", s.longest},
            {"begin_with_bos", s.begin_with_bos}, {"doubled_bos", s.doubled_bos}, {"bos_dropped", s.bos_dropped}, {"end_with_eos", s.end_with_eos}, {"no_end_of_turn", s.no_end_of_turn},
-           {"eos_masked", s.eos_masked}, {"special_text", s.special_text}};
+           {"eos_masked", s.eos_masked}, {"special_text", s.special_text}, {"left_out", s.left_out}};
   out["lengths"] = Json::array();
   for (size_t b = 0; b < s.lengths.size(); ++b) {
     if (s.lengths[b] > 0) out["lengths"].push_back({{"from", int64_t{1} << b}, {"to", (int64_t{2} << b) - 1}, {"documents", s.lengths[b]}});

@@ -100,7 +100,9 @@ std::vector<int32_t> TextSession::chat_prompt(const data::Conversation& conversa
       if (const int32_t id = tokenizer().token_id(end); id >= 0 && !options_.ignore_eos) options_.generate.stop_ids.push_back(id);
     }
   }
-  return tokenizer().encode(data::render(*chat_, conversation, /*add_generation_prompt=*/true).text, /*add_special_tokens=*/false);
+  // What people type is characters: the name of a special token in it ends no turn.
+  const data::Rendering rendering = data::render(*chat_, conversation, /*add_generation_prompt=*/true);
+  return tokenizer().encode_with_starts(rendering.text, /*add_special_tokens=*/false, rendering.contents).ids;
 }
 
 Generated TextSession::write(const std::vector<int32_t>& prompt, bool live) {

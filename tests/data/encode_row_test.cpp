@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "data/row_warnings.h"
 #include "tests/data/fixtures.h"
 #include "tests/data/row_reading.h"
 
@@ -181,6 +182,21 @@ TEST(EncodeRow, TwoBosInFrontBecomeOne) {
   const Sample completion = encode_row(PromptCompletionRow{bos, "a"}, {}, llama3);
   EXPECT_EQ(completion.labels[0], kIgnoredLabel);
   EXPECT_NE(completion.labels[1], kIgnoredLabel);
+}
+
+// Gemma's published template and others leave out what they have no place for.
+TEST(EncodeRow, AMessageThatTheTemplateLeavesOutIsTold) {
+  Rendering rendering;
+  rendering.left_out = {1, 2};
+  const Conversation said{{{"user", "q"}, {"system", "s"}, {"tool", "t"}}};
+  std::vector<RowWarning> told;
+  warn_of_left_out(rendering, said, told);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].kind, Kind::kLeftOut);
+  EXPECT_EQ(told[0].text, "the chat template leaves out message 2 (of role system) and 1 more");
+  told.clear();
+  warn_of_left_out({}, said, told);
+  EXPECT_TRUE(told.empty());
 }
 
 TEST(EncodeRow, LabelsThatTeachNoEndAreTold) {

@@ -74,7 +74,14 @@ TEST(JinjaMarks, FollowThroughVariablesMacrosAndBlocks) {
 }
 
 TEST(JinjaMarks, EndWhereATextIsMadeAnew) {
-  EXPECT_EQ(marked("{{ c|tojson }}{{ [c] }}{{ c|length }}{{ c == 'hey' }}", "hey"), Parts());
+  EXPECT_EQ(marked("{{ [c] }}{{ c|length }}{{ c == 'hey' }}", "hey"), Parts());
+}
+
+// A call's arguments come out of the row as its texts do.
+TEST(JinjaMarks, FollowIntoJsonWhereNothingIsEscaped) {
+  EXPECT_EQ(marked("{{ c|tojson }} {{ {'k': [c]}|tojson(indent=1) }}", "hey"), Parts({"0:hey", "0:hey"}));
+  EXPECT_EQ(marked("{{ c|tojson }}", "a\nb"), Parts({"0:a", "0:b"}));
+  EXPECT_EQ(marked("{{ c|tojson }}", ""), Parts({"0:"}));
 }
 
 TEST(JinjaMarks, AnEmptyStringLeavesItsPlace) {

@@ -116,6 +116,14 @@ std::string many_rows(int rows) {
   return text;
 }
 
+TEST_F(LoadDataset, DataThatNeverTeachToStopAreRefused) {
+  const std::string masked = R"({"input_ids": [1, 50, 60, 2], "labels": [-100, -100, 60, -100]})" "\n";
+  EXPECT_NE(refusal(masked + masked).find("none of 2 examples teaches the model to stop: EOS stands behind what is learned"), std::string::npos);
+  const Dataset dataset = load(masked + R"({"input_ids": [1, 50, 60, 2], "labels": [-100, -100, 60, 2]})");
+  EXPECT_EQ(dataset.stats.eos_masked, 1);
+  EXPECT_EQ(dataset.documents(), 2);
+}
+
 TEST_F(LoadDataset, NumberOfThreadsChangesNothing) {
   const std::string text = many_rows(25000);
   ASSERT_GT(text.size(), size_t{2} << 20);

@@ -26,7 +26,8 @@ class ParquetRowsTest : public TemporaryFile {
 
 TEST_F(ParquetRowsTest, RowsAreThoseThatWereWritten) {
   if (!built()) return;
-  for (const auto& [name, rows] : read_golden_json("parquet/expected.json").items()) {
+  const nlohmann::json files = read_golden_json("parquet/expected.json");
+  for (const auto& [name, rows] : files.items()) {
     for (const size_t block_bytes : {1, 100, 1 << 20}) {
       SCOPED_TRACE(name);
       const auto found = all_rows(parquet(name), block_bytes);

@@ -1,5 +1,5 @@
-// Units: trainer/cmd_ckpt trainer/cmd_doctor trainer/cmd_plan trainer/cmd_export trainer/cmd_eval trainer/cmd_generate
-// Units: trainer/artifact trainer/open_tokenizer trainer/commands trainer/plan_report
+// Units: trainer/cmd_ckpt trainer/cmd_doctor trainer/cmd_plan trainer/cmd_export trainer/cmd_eval trainer/cmd_generate trainer/cmd_chat
+// Units: trainer/artifact trainer/open_tokenizer trainer/commands trainer/plan_report trainer/text_session
 // What the verbs print with --json about one finished run, and that they agree with each other.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
