@@ -116,8 +116,10 @@ void JsonWriter::write_string(const Text& source) {
   const std::string_view text = source.bytes();
   meter_.scan(text.size());
   std::string literal = "\"";
+  bool marked = false;
+  source.for_each_mark([&](const Mark&) { marked = true; });
   const auto take_over = [&](size_t begin, size_t end) {
-    if (!source.marked()) {
+    if (!marked) {
       literal += text.substr(begin, end - begin);
       return;
     }
