@@ -26,6 +26,7 @@ class Text {
 
   std::string_view bytes() const { return bytes_; }
   bool empty() const { return bytes_.empty(); }
+  bool marked() const { return origin_ != kNoOrigin || (made_ && !made_->marks.empty()); }
   // Marks that for_each_mark has to look through.
   size_t mark_count() const { return made_ ? made_->marks.size() : 1; }
 
