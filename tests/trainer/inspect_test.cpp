@@ -88,7 +88,7 @@ TEST_F(Inspect, FirstChoosesTheRow) {
 TEST_F(Inspect, HtmlIsOneEscapedPage) {
   const auto result = inspect({"--rows", "3", "--html", shop()("page.html")});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  const std::string page = file_bytes(shop() / "page.html");
+  const std::string page = test::file_bytes(shop() / "page.html");
   EXPECT_THAT(page, HasSubstr("<!doctype html>"));
   EXPECT_THAT(page, HasSubstr("Row 2:"));
   EXPECT_THAT(page, HasSubstr(" trained\">"));
