@@ -65,7 +65,7 @@ class Program {
     // One thread: on a machine with other work, steps of a model this small took up to seconds with two and milliseconds
     // with one.
     ::setenv("OMP_NUM_THREADS", "1", 1);
-    ::setenv("XDG_CACHE_HOME", (folder / "cache").c_str(), 1);  // nothing of a test in the user's own
+    ::setenv("XDG_CACHE_HOME", (folder / "user_cache").c_str(), 1);  // nothing of a test in the user's own
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }

@@ -48,7 +48,7 @@ TEST(Preprocess, FillsTheCacheThatTrainTakes) {
   for (const auto& bucket : train.at("lengths")) counted += bucket.at("documents").get<int64_t>();
   EXPECT_EQ(counted, 40);
   EXPECT_TRUE(made.json().at("validation").is_null());
-  ASSERT_EQ(caches(shop / "cache/nibble/data").size(), 1u);
+  ASSERT_EQ(caches(shop / "user_cache/nibble/data").size(), 1u);
   const auto first = shop.train("a");
   ASSERT_EQ(first.exit_code, 0) << first.err;
   EXPECT_THAT(first.err, HasSubstr("data: prepared before, taken from "));
@@ -57,7 +57,7 @@ TEST(Preprocess, FillsTheCacheThatTrainTakes) {
   ASSERT_EQ(without.exit_code, 0) << without.err;
   EXPECT_THAT(without.err, Not(HasSubstr("taken from")));
   EXPECT_EQ(last_loss(first), last_loss(without));
-  EXPECT_EQ(caches(shop / "cache/nibble/data").size(), 1u);
+  EXPECT_EQ(caches(shop / "user_cache/nibble/data").size(), 1u);
   for (const auto& entry : fs::directory_iterator(shop / "b")) EXPECT_THAT(entry.path().filename().string(), Not(HasSubstr("partial")));
 }
 
