@@ -2,7 +2,7 @@
 //
 // A character may be spread over several byte-level tokens; such tokens share one piece, so that every piece is whole
 // UTF-8. A decoder may treat the beginning of a text in a way of its own (SentencePiece drops its first space), so each
-// piece is decoded behind the token before it.
+// piece is decoded behind the one before it. Bytes that are no characters read U+FFFD, one or more.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Units: trainer/inspect_report trainer/inspect_html trainer/cmd_inspect trainer/cmd_tokenize
+// Units: trainer/inspect_report trainer/inspect_html trainer/cmd_inspect trainer/cmd_tokenize trainer/prepare_data
 // What `nibble inspect` and `nibble tokenize` say of a run's data, with the binary.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
