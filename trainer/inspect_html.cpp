@@ -16,6 +16,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; border-bott
 h3 { font-size: .9rem; font-weight: 600; color: var(--soft); margin: 1rem 0 .3rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.6 ui-monospace, monospace; color: var(--soft); margin: 0; }
 pre b { font-weight: normal; color: var(--text); background: var(--learned); border-radius: 2px; }
+mark { background: var(--learned); color: inherit; border-radius: 2px; }
 pre i { font-style: normal; } pre .s { border: 1px solid var(--line); border-radius: 3px; }
 pre span:hover, pre b:hover, pre i:hover { outline: 1px solid var(--bar); }
 .look { border-left: 4px solid #d9822b; padding-left: .7rem; }
@@ -67,7 +68,7 @@ std::string lengths_html(const std::vector<LengthBin>& bins) {
 
 std::string inspect_html(const InspectReport& report, const std::string& title) {
   std::string out = fmt::format("<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width\">\n<title>{0}</title>\n"
-                                "<style>{1}</style>\n<h1>{0}</h1>\n<p>Trained tokens are <pre style=\"display:inline\"><b>marked</b></pre>; all others are context only. "
+                                "<style>{1}</style>\n<h1>{0}</h1>\n<p>Trained tokens are <mark>marked</mark>; all others are context only. "
                                 "Rest the pointer on a token for its number and id.</p>\n", escaped(title), kStyle);
   for (const std::string& line : report.summary) {
     out += fmt::format("<p{}>{}</p>\n", line.starts_with("warning: ") ? " class=look" : "", escaped(line));
