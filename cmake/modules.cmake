@@ -13,7 +13,9 @@ function(nibble_target target)
   # No contraction: a*b+c rounds twice unless a kernel asks for fma; the codecs' bytes depend on it.
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow=local -Wswitch -Wno-unknown-pragmas -Wno-restrict
                          -ffp-contract=off -fno-math-errno)
-  if(CCACHE)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(${target} PRIVATE -Wno-unknown-warning-option)  # of those above, g++ knows more
+  elseif(CCACHE)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
   # Warnings are errors with the compiler that the project is tested with; a newer one's new warnings stop no user.

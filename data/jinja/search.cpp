@@ -39,6 +39,7 @@ std::string_view strip_if(std::string_view text, bool left, bool right, Strips s
 size_t find_text(std::string_view text, std::string_view part, size_t from, Meter& meter) {
   if (from > text.size()) return std::string_view::npos;
   if (part.empty()) return from;
+  if (part.size() > text.size() - from) return std::string_view::npos;  // also of a text without bytes, whose pointer may be null
   // std::string_view::find is quadratic for some pairs of texts; memmem is not.
   const void* at = memmem(text.data() + from, text.size() - from, part.data(), part.size());
   const size_t found = at ? static_cast<size_t>(static_cast<const char*>(at) - text.data()) : std::string_view::npos;
