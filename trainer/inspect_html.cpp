@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "trainer/inspect_report.h"
+#include "trainer/run_data.h"
 
 namespace nibble::trainer {
 namespace {
@@ -76,9 +77,9 @@ std::string inspect_html(const InspectReport& report, const std::string& title) 
   for (const std::string& line : audit_lines(report.stats)) out += fmt::format("<p>{}</p>\n", escaped(line));
   out += "<h2>Lengths</h2>\n" + lengths_html(length_bins(report.stats));
   for (const InspectedRow& row : report.rows) {
-    out += fmt::format("<h2>Row {}: {} of {} tokens, {} trained</h2>\n", row.index, row.tokens(), report.capacity, row.trained());
+    out += fmt::format("<h2>Row {}: {} of {} tokens, {} trained</h2>\n", row.index, row.tokens, report.capacity, row.trained);
     for (const InspectedDocument& document : row.documents) {
-      out += fmt::format("<h3>document {}, {}: {} tokens, {} trained</h3>\n<pre>", document.index, escaped(document.place), document.ids.size(), document.trained());
+      out += fmt::format("<h3>document {}, {}: {} tokens, {} trained</h3>\n<pre>", document.index, escaped(document.place), document.ids.size(), document.trained);
       for (const TokenRun& run : document.runs) {
         for (const TokenPiece& piece : run.pieces) out += piece_html(piece, document);
       }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <nlohmann/json.hpp>
 
 #include "trainer/run_data.h"
@@ -38,7 +37,7 @@ std::string run_text(const TokenRun& run, const TextStyle& style) {
 
 std::string document_text(const InspectedDocument& document, const TextStyle& style) {
   std::string out = painted(kBold, fmt::format("  document {}  {}", document.index, document.place), style) +
-                    fmt::format("  {} tokens, {} trained\n", document.ids.size(), document.trained());
+                    fmt::format("  {} tokens, {} trained\n", document.ids.size(), document.trained);
   for (const TokenRun& run : document.runs) {
     out += run_text(run, style);
     if (!style.with_ids) continue;
@@ -72,34 +71,13 @@ std::vector<std::string> audit_lines(const data::DatasetStats& s) {
   return lines;
 }
 
-std::vector<LengthBin> length_bins(const data::DatasetStats& stats) {
-  std::vector<LengthBin> bins;
-  for (size_t b = 0; b < stats.lengths.size(); ++b) {
-    if (stats.lengths[b] > 0) bins.push_back({int64_t{1} << b, (int64_t{2} << b) - 1, stats.lengths[b]});
-  }
-  return bins;
-}
-
-int64_t InspectedDocument::trained() const {
-  if (labels.empty()) return 0;
-  return std::count_if(labels.begin() + 1, labels.end(), [](int32_t label) { return label != data::kIgnoredLabel; });
-}
-
-int64_t InspectedRow::tokens() const {
-  return std::accumulate(documents.begin(), documents.end(), int64_t{0}, [](int64_t sum, const InspectedDocument& d) { return sum + static_cast<int64_t>(d.ids.size()); });
-}
-
-int64_t InspectedRow::trained() const {
-  return std::accumulate(documents.begin(), documents.end(), int64_t{0}, [](int64_t sum, const InspectedDocument& d) { return sum + d.trained(); });
-}
-
 std::vector<InspectedRow> inspect_rows(const data::Dataset& dataset, int64_t first, int64_t count, const data::Tokenizer& tokenizer) {
   std::vector<InspectedRow> rows;
   for (int64_t r = first; r < dataset.rows() && r - first < count; ++r) {
-    InspectedRow row{r, {}};
+    InspectedRow row{r, {}, dataset.row_tokens(r), dataset.row_trained(r)};
     for (const int64_t d : dataset.row(r)) {
       data::Sample sample = dataset.sample(d);
-      InspectedDocument document{d, dataset.place(d), std::move(sample.ids), std::move(sample.labels), {}};
+      InspectedDocument document{d, dataset.place(d), std::move(sample.ids), std::move(sample.labels), {}, dataset.trained(d)};
       document.runs = token_runs(token_pieces(document.ids, document.labels, tokenizer));
       row.documents.push_back(std::move(document));
     }
@@ -112,8 +90,8 @@ std::string inspect_text(const InspectReport& report, const TextStyle& style) {
   std::string out;
   for (const InspectedRow& row : report.rows) {
     out += painted(kBold, fmt::format("row {}", row.index), style) +
-           fmt::format("  {} document{}, {} of {} tokens, {} trained\n", row.documents.size(), row.documents.size() == 1 ? "" : "s", row.tokens(),
-                       report.capacity, row.trained());
+           fmt::format("  {} document{}, {} of {} tokens, {} trained\n", row.documents.size(), row.documents.size() == 1 ? "" : "s", row.tokens,
+                       report.capacity, row.trained);
     for (const InspectedDocument& document : row.documents) out += document_text(document, style);
     out += "\n";
   }
@@ -128,7 +106,7 @@ std::string inspect_json(const InspectReport& report) {
   for (const InspectedRow& row : report.rows) {
     Json ids = Json::array(), labels = Json::array(), documents = Json::array();
     for (const InspectedDocument& d : row.documents) {
-      documents.push_back({{"index", d.index}, {"place", d.place}, {"start", ids.size()}, {"tokens", d.ids.size()}, {"trained_tokens", d.trained()}});
+      documents.push_back({{"index", d.index}, {"place", d.place}, {"start", ids.size()}, {"tokens", d.ids.size()}, {"trained_tokens", d.trained}});
       for (size_t i = 0; i < d.ids.size(); ++i) {
         ids.push_back(d.ids[i]);
         labels.push_back(i == 0 ? data::kIgnoredLabel : d.labels[i]);

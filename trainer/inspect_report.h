@@ -17,14 +17,13 @@ struct InspectedDocument {
   std::vector<int32_t> ids;
   std::vector<int32_t> labels;    // the id itself where trained, -100 where masked; the first of a document never counts
   std::vector<TokenRun> runs;     // the same as text
-  int64_t trained() const;        // tokens
+  int64_t trained = 0;            // tokens
 };
 
 struct InspectedRow {
   int64_t index = 0;
   std::vector<InspectedDocument> documents;
-  int64_t tokens() const;
-  int64_t trained() const;
+  int64_t tokens = 0, trained = 0;
 };
 
 struct InspectReport {
@@ -40,11 +39,6 @@ std::vector<InspectedRow> inspect_rows(const data::Dataset& dataset, int64_t fir
 
 // How documents begin and end: what decides whether the model learns to stop. One line each.
 std::vector<std::string> audit_lines(const data::DatasetStats& stats);
-
-struct LengthBin {
-  int64_t from = 0, to = 0, documents = 0;  // tokens
-};
-std::vector<LengthBin> length_bins(const data::DatasetStats& stats);  // without empty ones
 
 struct TextStyle {
   bool colour = false;   // trained tokens green, masked ones dim

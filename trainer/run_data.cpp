@@ -83,6 +83,14 @@ std::vector<std::string> describe_data(const RunData& run) {
   return lines;
 }
 
+std::vector<LengthBin> length_bins(const data::DatasetStats& stats) {
+  std::vector<LengthBin> bins;
+  for (size_t b = 0; b < stats.lengths.size(); ++b) {
+    if (stats.lengths[b] > 0) bins.push_back({int64_t{1} << b, (int64_t{2} << b) - 1, stats.lengths[b]});
+  }
+  return bins;
+}
+
 nlohmann::ordered_json dataset_json(const data::DatasetStats& s) {
   Json out{{"format", s.format}, {"template", s.template_name}, {"examples", s.examples}, {"documents", s.documents}, {"rows", s.rows},
            {"tokens", s.tokens}, {"trained_tokens", s.trained_tokens}, {"bad_rows", s.bad_rows}, {"truncated", s.truncated},
@@ -90,9 +98,7 @@ nlohmann::ordered_json dataset_json(const data::DatasetStats& s) {
            {"begin_with_bos", s.begin_with_bos}, {"doubled_bos", s.doubled_bos}, {"bos_dropped", s.bos_dropped}, {"end_with_eos", s.end_with_eos}, {"no_end_of_turn", s.no_end_of_turn},
            {"eos_masked", s.eos_masked}, {"special_text", s.special_text}, {"left_out", s.left_out}};
   out["lengths"] = Json::array();
-  for (size_t b = 0; b < s.lengths.size(); ++b) {
-    if (s.lengths[b] > 0) out["lengths"].push_back({{"from", int64_t{1} << b}, {"to", (int64_t{2} << b) - 1}, {"documents", s.lengths[b]}});
-  }
+  for (const LengthBin& bin : length_bins(s)) out["lengths"].push_back({{"from", bin.from}, {"to", bin.to}, {"documents", bin.documents}});
   out["warnings"] = s.warnings;
   out["duplicate_places"] = s.duplicate_places;
   out["hash"] = s.hash;

@@ -34,6 +34,12 @@ void expect_data_files(const schema::RunConfig& config);
 // "train: 328 examples (alpaca, chatml), 328 documents in 41 rows, 12345 tokens, 45% trained", then findings and warnings.
 std::vector<std::string> describe_data(const RunData& data);
 
+struct LengthBin {
+  int64_t from = 0, to = 0;  // tokens
+  int64_t documents = 0;
+};
+std::vector<LengthBin> length_bins(const data::DatasetStats& stats);  // without empty ones
+
 // All counts of one part, the histogram of lengths, and the findings.
 nlohmann::ordered_json dataset_json(const data::DatasetStats& stats);
 
