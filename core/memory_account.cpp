@@ -26,6 +26,7 @@ constexpr std::array<PartNames, kMemoryParts> kNames{{{"base", "base"},
                                                       {"panels", "decoded weights"},
                                                       {"logits", "logits"},
                                                       {"cache", "key and value cache"},
+                                                      {"checkpoint", "copy of a checkpoint"},
                                                       {"libraries", "program and libraries"}}};
 
 std::string failure_text(MemoryPart part, MemorySide side, int64_t bytes, const std::string& cause) {

@@ -29,9 +29,10 @@ enum class MemoryPart : uint8_t {
   kPanels,            // decoded weights
   kLogits,
   kCache,             // keys and values of generation
+  kCheckpoint,        // the copy that is being written while training goes on
   kLibraries          // the rest: reported by nobody
 };
-inline constexpr size_t kMemoryParts = 12;
+inline constexpr size_t kMemoryParts = 13;
 
 std::string_view memory_part_name(MemoryPart part);  // "base", "saved_activations": as metrics.jsonl has it
 std::string_view memory_part_text(MemoryPart part);  // "saved activations": for people

@@ -38,6 +38,8 @@ template <> struct EnumNames<Truncation> { static constexpr std::array<std::stri
 template <> struct EnumNames<PackingStrategy> { static constexpr std::array<std::string_view, 2> names{"ffd", "bfd"}; };
 template <> struct EnumNames<DeviceChoice> { static constexpr std::array<std::string_view, 3> names{"auto", "cpu", "cuda"}; };
 template <> struct EnumNames<EvalStrategy> { static constexpr std::array<std::string_view, 3> names{"no", "steps", "epoch"}; };
+template <> struct EnumNames<NanPolicy> { static constexpr std::array<std::string_view, 3> names{"skip", "stop", "rewind"}; };
+template <> struct EnumNames<LossSpikePolicy> { static constexpr std::array<std::string_view, 5> names{"none", "warn", "skip", "stop", "rewind"}; };
 template <> struct EnumNames<ReportTo> { static constexpr std::array<std::string_view, 1> names{"none"}; };
 
 // Other names that people write for a value; the effective configuration shows the value's own.

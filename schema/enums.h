@@ -26,6 +26,8 @@ enum class Truncation : uint8_t { kRaise, kTruncate, kDrop };           // trunc
 enum class PackingStrategy : uint8_t { kFfd, kBfd };                    // packing_strategy
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };               // device
 enum class EvalStrategy : uint8_t { kNo, kSteps, kEpoch };              // eval_strategy
+enum class NanPolicy : uint8_t { kSkip, kStop, kRewind };                // nan_policy
+enum class LossSpikePolicy : uint8_t { kNone, kWarn, kSkip, kStop, kRewind };  // loss_spike_policy
 enum class ReportTo : uint8_t { kNone };                                // report_to
 
 }  // namespace nibble

@@ -35,6 +35,7 @@ Json json_value(const std::string& v) { return v; }
 Json json_value(const std::vector<std::string>& v) { return v; }
 Json json_value(const std::vector<double>& v) { return v; }
 Json json_value(ByteSize v) { return byte_size_text(v); }
+Json json_value(Duration v) { return duration_text(v); }
 Json json_value(const TemplateChoice& v) { return template_choice_text(v); }
 Json json_value(AutoSwitch v) {
   if (v == AutoSwitch::kAuto) return "auto";
@@ -57,6 +58,7 @@ void add_type(Json& entry, const std::vector<double>&) {
   entry["oneOf"] = {{{"type", "number"}}, {{"type", "array"}, {"items", {{"type", "number"}}}}};
 }
 void add_type(Json& entry, ByteSize) { entry["type"] = {"string", "number"}; }
+void add_type(Json& entry, Duration) { entry["type"] = "string"; }
 void add_type(Json& entry, const TemplateChoice&) {
   // The names for completion; any other text is a path.
   std::vector<std::string> names{"auto"};

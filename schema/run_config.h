@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "schema/byte_size.h"
+#include "schema/duration.h"
 #include "schema/enums.h"
 #include "schema/field.h"
 #include "schema/field_names.h"
@@ -99,7 +100,13 @@ struct RunConfig {
   int64_t logging_steps = 1;
   int64_t save_steps = 100;
   int64_t save_total_limit = 3;
+  AutoSwitch save_in_background = AutoSwitch::kAuto;
   bool resume_from_checkpoint = false;
+  Duration max_time;
+  NanPolicy nan_policy = NanPolicy::kSkip;
+  int64_t max_skipped_steps = 5;
+  LossSpikePolicy loss_spike_policy = LossSpikePolicy::kWarn;
+  double loss_spike_threshold = 8;
   ReportTo report_to = ReportTo::kNone;
   int64_t seed = 42;
 
@@ -289,8 +296,25 @@ struct RunConfig {
     visit("logging_steps", c.logging_steps, Field{.group = "Run", .doc = "steps that a row of metrics.jsonl covers", .min = 1, .max = 1e9, .unit = "steps"});
     visit("save_steps", c.save_steps, Field{.group = "Run", .doc = "steps between checkpoints; 0: only at the end", .min = 0, .max = 1e9, .unit = "steps"});
     visit("save_total_limit", c.save_total_limit, Field{.group = "Run", .doc = "checkpoints kept, the newest ones; 0 keeps all", .min = 0, .max = 1e9});
+    visit("save_in_background", c.save_in_background,
+          Field{.group = "Run", .doc = "copies what a checkpoint holds and writes it while training goes on, for the memory of that copy; false: training waits; auto: in the "
+                                       "background where memory allows; changes no number"});
     visit("resume_from_checkpoint", c.resume_from_checkpoint,
           Field{.group = "Run", .doc = "continues the newest good checkpoint of output_dir where there is one, as train --resume"});
+    visit("max_time", c.max_time,
+          Field{.group = "Run", .doc = "how long the process may run, from its start: it stops in time to have saved, with exit code 75, for jobs that a scheduler ends; none: "
+                                       "until it is done"});
+    visit("nan_policy", c.nan_policy,
+          Field{.group = "Run", .doc = "what a loss or gradient that is not finite leads to, besides the record of it in output_dir: skip leaves the step's update out, stop ends the "
+                                       "run, rewind goes back to the newest checkpoint and leaves the step out on the way"});
+    visit("max_skipped_steps", c.max_skipped_steps,
+          Field{.group = "Run", .doc = "steps that a whole run may leave out by nan_policy and loss_spike_policy; one more ends it", .min = 0, .max = 1e9, .unit = "steps"});
+    visit("loss_spike_policy", c.loss_spike_policy,
+          Field{.group = "Run", .doc = "what a step's loss far above those before it leads to: none, warn (a line and a record in output_dir), or as nan_policy says of skip, stop "
+                                       "and rewind"});
+    visit("loss_spike_threshold", c.loss_spike_threshold,
+          Field{.group = "Run", .doc = "how far above the running mean of the steps' losses is far: lower notices more and errs more", .min = 2, .max = 1000,
+                .unit = "standard deviations"});
     visit("report_to", c.report_to, Field{.group = "Run", .doc = "other places for the metrics"});
     visit("seed", c.seed, Field{.group = "Run", .doc = "of the adapter's start, the data's order and dropout", .min = 0, .max = 9007199254740991.0, .on_resume = must});
   }

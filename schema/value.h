@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "schema/byte_size.h"
+#include "schema/duration.h"
 #include "schema/enum_names.h"
 #include "schema/field.h"
 #include "schema/scalar.h"
@@ -57,6 +58,13 @@ inline std::string set_value(const std::string& name, const YamlScalar& s, ByteS
   return "";
 }
 
+inline std::string set_value(const std::string& name, const YamlScalar& s, Duration& value) {
+  const auto parsed = parse_duration(s.text);
+  if (!parsed) return wrong_type(name, s, "none or a length of time such as 11h30m, 90min, 45s or 11:30:00");
+  value = *parsed;
+  return "";
+}
+
 inline std::string set_value(const std::string& name, const YamlScalar& s, TemplateChoice& value) {
   if (const auto parsed = parse_template_choice(s.text)) {
     value = *parsed;
@@ -88,6 +96,7 @@ inline std::string value_text(int64_t value) { return fmt::format("{}", value); 
 inline std::string value_text(double value) { return number_text(value); }
 inline std::string value_text(const std::string& value) { return value.empty() ? "\"\"" : string_text(value); }
 inline std::string value_text(ByteSize value) { return byte_size_text(value); }
+inline std::string value_text(Duration value) { return duration_text(value); }
 inline std::string value_text(const TemplateChoice& value) { return string_text(template_choice_text(value)); }
 inline std::string value_text(const std::vector<std::string>& value) {
   if (value.size() == 1) return value_text(value[0]);
@@ -112,6 +121,7 @@ inline std::string type_text(int64_t) { return "whole number"; }
 inline std::string type_text(double) { return "number"; }
 inline std::string type_text(const std::string&) { return "text"; }
 inline std::string type_text(ByteSize) { return "auto, or 6GiB, 800MiB, 6 (GiB)"; }
+inline std::string type_text(Duration) { return "none, or 11h30m, 90min, 45s, 11:30:00"; }
 inline std::string type_text(const TemplateChoice&) {
   return fmt::format("auto, {}, or the path of a .jinja file or a tokenizer's folder", fmt::join(EnumNames<ChatTemplate>::names, ", "));
 }

@@ -32,6 +32,7 @@ const char* advice(MemoryPart part) {
     case MemoryPart::kPanels: return "a panel is as large as the largest weight: leave more memory to the run, or lower max_length";
     case MemoryPart::kLogits: return "lower loss_chunk_tokens";
     case MemoryPart::kCache: return "ask for fewer tokens";
+    case MemoryPart::kCheckpoint: return "set save_in_background: false";
     case MemoryPart::kLibraries: return "end other programs, or set OMP_NUM_THREADS lower";
   }
   return "";

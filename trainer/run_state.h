@@ -17,6 +17,20 @@ namespace nibble::trainer {
 // Rows of log_history that a checkpoint keeps: enough to repair metrics.jsonl after a power cut.
 inline constexpr size_t kHistoryRows = 500;
 
+// Running mean and variance of the steps' losses, nats (trainer/loss_watch.h).
+struct LossWatchState {
+  int64_t steps = 0;
+  double mean = 0.0;
+  double variance = 0.0;
+
+  template <class State, class Visitor>
+  static void describe(State& state, Visitor& visit) {
+    visit("steps", state.steps);
+    visit("mean", state.mean);
+    visit("variance", state.variance);
+  }
+};
+
 struct RunState {
   int64_t global_step = 0;             // optimizer steps made
   int64_t max_steps = 0;               // of the whole run
@@ -33,6 +47,9 @@ struct RunState {
   int64_t pending_tokens = 0;
   int64_t pending_trained_tokens = 0;
   int64_t pending_steps = 0;
+
+  int64_t skipped_steps = 0;           // of global_step, those without an update (nan_policy, loss_spike_policy)
+  LossWatchState loss_watch;
 
   std::optional<MetricsRow> unfinished_row;  // a stop cut its evaluation short: to be evaluated and logged first
 
@@ -66,6 +83,8 @@ struct RunState {
     visit("pending_tokens", state.pending_tokens);
     visit("pending_trained_tokens", state.pending_trained_tokens);
     visit("pending_steps", state.pending_steps);
+    visit("skipped_steps", state.skipped_steps);
+    visit("loss_watch", state.loss_watch);
     visit("unfinished_row", state.unfinished_row);
     visit("best_metric", state.best_metric);
     visit("best_model_checkpoint", state.best_model_checkpoint);

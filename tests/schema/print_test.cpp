@@ -38,7 +38,7 @@ TEST(EffectiveYaml, ReadsBackWithEveryKeyChanged) {
       "warmup_ratio: 0.1\nwarmup_steps: 11\nadam_beta1: 0.8\nadam_beta2: 0.95\nadam_epsilon: 1e-30\nweight_decay: 0.01\nmax_grad_norm: 1\n"
       "max_memory: 5.7GiB\nlm_head_load_in_4bit: true\nrecompute: mlp\nloss_chunk_tokens: 13\nbase_residency: streamed\npacked_cache: false\npacked_cache_dir: /c\n"
       "offload_embedding: true\nmlp_chunk_tokens: 64\nparallel_passes: 2\nworst_step_first: true\ndevice: cpu\ncuda_graphs: true\npaged_budget_mib: 31\npaged_oversubscribe: true\neval_strategy: epoch\neval_steps: 17\nlogging_steps: 19\nsave_steps: 23\nsave_total_limit: 29\n"
-      "resume_from_checkpoint: true\nseed: 9007199254740991\n");
+      "save_in_background: false\nresume_from_checkpoint: true\nmax_time: 11h30m\nnan_policy: rewind\nmax_skipped_steps: 31\nloss_spike_policy: stop\nloss_spike_threshold: 6.5\nseed: 9007199254740991\n");
   const std::string text = effective_yaml(loaded);
   EXPECT_EQ(config_json(load(text).config), config_json(loaded.config));
   // optim, report_to, validation_split_ratio, group_by_length and train_on_last_turn_only have no other value here; chat_template_path is instead of the affixes.
