@@ -16,6 +16,8 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/make_folders.h"
+#include "core/partial_file.h"
 
 namespace nibble {
 namespace fs = std::filesystem;
@@ -23,7 +25,6 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr int64_t kWritebackBytes = int64_t{16} << 20;  // given to the disk at a time
-constexpr std::string_view kPartialSuffix = ".partial";
 
 // A file descriptor that closes itself.
 class Descriptor {
@@ -90,7 +91,7 @@ fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.
 
 void create_folders(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  make_folders(folder, error);
   if (error) throw IoError("cannot create the folder", folder.string(), error.value());
 }
 

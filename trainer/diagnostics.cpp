@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <iostream>
 #include <new>
@@ -41,7 +42,10 @@ const char* kOutOfMemoryAdvice =
 
 int run_reporting(const std::function<int()>& run, bool json) {
   try {
-    return run();
+    const int code = run();
+    // A result that went to a full disk was not given.
+    if (!std::cout.flush()) throw IoError("cannot write the result; it may be incomplete", "standard output", errno);
+    return code;
   } catch (const Error& e) {
     return report(e.name(), e.message(), e.place(), e.exit_code(), json);
   } catch (const std::bad_alloc&) {

@@ -7,6 +7,7 @@
 #include "io/checkpoint.h"
 #include "io/optimizer_state.h"
 #include "schema/print.h"
+#include "trainer/checkpoint_space.h"
 #include "trainer/evaluate.h"
 #include "trainer/graph_use.h"
 
@@ -36,6 +37,8 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
 
 void save(const HookParts& parts, const RunState& now) {
   const MemoryStage stage(&parts.memory.account(), "saving a checkpoint");
+  parts.folder.expect_there();
+  expect_room_to_save(parts.folder.path(), now.global_step, checkpoint_bytes(parts.training));
   parts.metrics.sync();
   const std::filesystem::path& run = parts.folder.path();
   const auto saved = io::save_checkpoint(
@@ -74,6 +77,7 @@ LoopHooks run_hooks(const HookParts& parts) {
     }
   };
   hooks.log = [parts](const MetricsRow& row) {
+    parts.folder.expect_there();
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };

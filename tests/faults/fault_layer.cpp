@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -107,7 +108,11 @@ int resize(int fd, Real real) {
 
 int sync(int fd, int (*real)(int)) {
   const Path path = Path::of_descriptor(fd);
-  if (!is_watched(path)) return real(fd);
+  if (!is_watched(path)) {
+    const int result = real(fd);
+    if (result == 0 && settings().cuts()) note_sync(fd);
+    return result;
+  }
   return change(Operation::kSync, path, [] { return 0; }, [&](Unsynced& unsynced) { unsynced.synced(fd); });
 }
 

@@ -1,5 +1,6 @@
 #include "tests/faults/fault_point.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -95,6 +96,11 @@ const char* operation_name(Operation operation) {
 const Settings& settings() {
   static const Settings* all = new Settings(read_settings());
   return *all;
+}
+
+void note_sync(int fd) {
+  const std::lock_guard lock(shared().mutex);
+  shared().unsynced.synced(fd);
 }
 
 Turn::Turn(Operation operation, const Path& path, const Path& to) {

@@ -45,6 +45,9 @@ struct Settings {
 };
 const Settings& settings();
 
+// An fsync that is not counted, of a folder above the watched ones: it makes their names sure.
+void note_sync(int fd);
+
 inline bool is_watched(const Path& path) { return path.is_under(settings().under); }
 
 // One watched operation, from its count to its end. Others wait meanwhile, so that the count is an order.
