@@ -54,9 +54,10 @@ void export_adapter(const io::WeightSource& source, const Artifact& artifact, co
   expect_disk_space(out, bytes, "the adapter", "free some space, or name a folder on another disk");
   StagedFolder staged(out);
   for (const char* name : kAdapterFiles) {
-    std::error_code error;
-    fs::copy_file(*artifact.adapter / name, staged.path() / name, error);
-    if (error) throw IoError(fmt::format("cannot copy {}", name), (staged.path() / name).string(), error.value());
+    const MappedFile from(*artifact.adapter / name);
+    FileWriter to(staged.path() / name);
+    to.write(from.bytes());
+    to.close();
   }
   staged.commit();
   io::read_adapter(out, source.config());  // what was written is what a reader will see

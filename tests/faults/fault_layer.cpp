@@ -122,7 +122,7 @@ int remove_name(const Path& path, bool folder, Real real) {
   const Turn turn(folder ? Operation::kRemoveFolder : Operation::kUnlink, path);
   if (turn.error() != 0) return failed(turn.error());
   Unsynced* unsynced = turn.unsynced();
-  const std::string kept = unsynced != nullptr && !folder ? unsynced->keep(path) : "";
+  const std::string kept = unsynced != nullptr ? unsynced->keep(path) : "";
   const int result = real();
   if (result == 0 && unsynced != nullptr) unsynced->gone(path, kept, folder);
   return result;

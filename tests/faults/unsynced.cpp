@@ -66,6 +66,7 @@ void Unsynced::add(Kind kind, const Path& name, const Path& from, const std::str
 void Unsynced::made(const Path& name, bool folder) { add(folder ? Kind::kMadeFolder : Kind::kMadeFile, name, {}, ""); }
 
 std::string Unsynced::keep(const Path& name) {
+  if (raw::open(name.c_str(), O_RDONLY | O_DIRECTORY) >= 0) return "";
   const std::string kept = aside_ + "/" + std::to_string(::getpid()) + "-" + std::to_string(++kept_);
   return raw::link(name.c_str(), kept.c_str()) == 0 ? kept : "";
 }

@@ -28,7 +28,8 @@ class Unsynced {
   void before_write(int fd);  // the file's bytes or size will change
   void synced(int fd);        // a file or a folder
   void made(const Path& name, bool folder);
-  // Before a name goes or is replaced: what to hand to gone() or renamed() when that has happened. "" where it holds no file.
+  // Before a name goes or is replaced: what to hand to gone() or renamed() when that has happened. "" where it holds no file. A
+  // folder is held open, so that no later one gets its number and is taken for it.
   std::string keep(const Path& name);
   void gone(const Path& name, const std::string& kept, bool folder);
   void renamed(const Path& from, const Path& to, const std::string& kept, bool exchanged);
