@@ -38,7 +38,7 @@ function(fault_test name)
 endfunction()
 fault_test(train_kill --workload train --mode kill)
 fault_test(train_eio --workload train --mode eio)
-fault_test(train_cut --workload train --mode cut_all --mode cut_names --stride 4)
+fault_test(train_cut --workload train --mode cut_all --mode cut_names --mode cut_removed --stride 6)
 fault_test(train_others --workload train --mode half_kill --mode half_enospc --mode half_eio --mode enospc --mode enospc_on --mode eio_on
            --mode short_all --mode eintr_all --stride 5)
 fault_test(train_paged --workload train-paged --workload train-background --workload train-paged-background --workload train-cacheless --stride 40)
