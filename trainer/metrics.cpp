@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "schema/json_text.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
@@ -31,9 +32,7 @@ std::optional<int64_t> step_of(std::string_view line) {
 std::string metrics_line(const MetricsRow& row) { return to_json_object(row).dump(); }
 
 MetricsRow parse_metrics_line(const std::string& line, const std::string& path) {
-  const OrderedJson json = OrderedJson::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) throw FormatError("a line of the metrics is not JSON", path);
-  return from_json_object<MetricsRow>(json, path);
+  return from_json_object<MetricsRow>(schema::parse_ordered_json(line, path), path);
 }
 
 std::vector<std::string> measured_metrics() {
