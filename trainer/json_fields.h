@@ -132,8 +132,12 @@ class JsonFieldReader {
     for (const auto& [key, value] : json.items()) read(key.c_str(), value, numbers.emplace_back(key, 0.0).second);
   }
   template <class Struct>
-  void read(const char*, const OrderedJson& json, Struct& row) const {
-    row = from_json_object<Struct>(json, path_);
+  void read(const char* name, const OrderedJson& json, Struct& row) const {
+    try {
+      row = from_json_object<Struct>(json, path_);
+    } catch (const FormatError& error) {
+      throw FormatError(fmt::format("'{}': {}", name, error.message()), path_);
+    }
   }
   template <class Struct>
   void read(const char* name, const OrderedJson& json, std::vector<Struct>& rows) const {

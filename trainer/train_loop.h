@@ -23,7 +23,8 @@ struct LoopSchedule {
 // What the loop asks of its surroundings.
 struct LoopHooks {
   std::function<std::optional<double>()> evaluate;   // -> mean loss, nats; nullopt: a stop was requested on the way
-  std::function<void(const RunState&)> save;         // a checkpoint of this state
+  std::function<void(const RunState&)> save;         // a checkpoint of this state; may be written while the loop goes on
+  std::function<void()> wait_saved;                  // until it is; may be empty
   std::function<void()> step_done;                   // after every step, before its row; may be empty
   std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row
