@@ -16,7 +16,9 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/make_folders.h"
 #include "core/mapping_guard.h"
+#include "core/partial_file.h"
 
 namespace nibble {
 namespace fs = std::filesystem;
@@ -24,7 +26,6 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr int64_t kWritebackBytes = int64_t{16} << 20;  // given to the disk at a time
-constexpr std::string_view kPartialSuffix = ".partial";
 
 // A file descriptor that closes itself. Opening never waits: a pipe's other end may never come, and what is opened is looked at
 // before it is read (regular_size).
@@ -94,7 +95,7 @@ fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.
 
 void create_folders(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  make_folders(folder, error);
   if (error) throw IoError("cannot create the folder", folder.string(), error.value());
 }
 
@@ -222,29 +223,29 @@ void StagedFolder::commit() {
   } catch (const fs::filesystem_error& error) {
     throw IoError("cannot list what was just written", error.path1().string(), error.code().value());
   }
-  std::error_code error;
+  std::error_code error, removing;
+  fs::path replaced = staging_;  // where the old folder is until it is gone
   if (fs::exists(final_, error)) {
     // The two change places in one step, so that the final name always holds a whole folder; then the old one goes.
     if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
       // A file system that cannot exchange: for a moment there is no folder of the final name.
-      const fs::path old = fmt::format("{}.old{}", staging_.string(), kPartialSuffix);
-      fs::rename(final_, old, error);
+      replaced = fmt::format("{}.old{}", staging_.string(), kPartialSuffix);
+      fs::rename(final_, replaced, error);
       if (!error) fs::rename(staging_, final_, error);
       if (error) {
         std::error_code ignored;
-        if (!fs::exists(final_, ignored)) fs::rename(old, final_, ignored);
+        if (!fs::exists(final_, ignored)) fs::rename(replaced, final_, ignored);
         throw IoError("cannot replace the folder", final_.string(), error.value());
       }
-      fs::remove_all(old, error);
-    } else {
-      fs::remove_all(staging_, error);
     }
+    fs::remove_all(replaced, removing);
   } else {
     fs::rename(staging_, final_, error);
     if (error) throw IoError("cannot give the folder its name", final_.string(), error.value());
   }
   committed_ = true;
   sync_path(parent_of(final_), O_RDONLY | O_DIRECTORY);
+  if (removing) throw IoError("the new folder is in its place, but what it replaced cannot be removed", replaced.string(), removing.value());
 }
 
 fs::path StagedFolder::staging_name(const fs::path& final_path) {

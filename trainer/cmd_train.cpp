@@ -10,6 +10,7 @@
 #include "io/checkpoint.h"
 #include "schema/print.h"
 #include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint_space.h"
 #include "trainer/command.h"
 #include "trainer/placement.h"
 #include "trainer/plan_report.h"
@@ -60,6 +61,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   TrainingModel training(inputs, config, start.resumed, place, folder.path(), stop, say);
   memory.assign(training.model);
   if (const optim::PagedArena* paging = training.paging()) say(paging->text());
+  if (const auto warning = foresee_checkpoints(config, folder.path(), state, checkpoint_bytes(training.model, training.optimizer))) say(*warning);
   const double ready_s = seconds_since_process_start(), load_s = ready_s - load_start;
 
   // Where rows and checkpoints go.

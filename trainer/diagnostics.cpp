@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <iostream>
 #include <new>
@@ -62,7 +63,10 @@ const char* kOutOfMemoryAdvice =
 int run_reporting(const std::function<int()>& run, bool json) {
   exit_on_lost_mapping([json](const FormatError& e) { return error_text(e.name(), e.message(), e.place(), json); });
   try {
-    return run();
+    const int code = run();
+    // A result that went to a full disk was not given.
+    if (!std::cout.flush()) throw IoError("cannot write the result; it may be incomplete", "standard output", errno);
+    return code;
   } catch (const Error& e) {
     return report(e.name(), e.message(), e.place(), e.exit_code(), json);
   } catch (const std::bad_alloc&) {

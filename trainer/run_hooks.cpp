@@ -55,6 +55,7 @@ LoopHooks run_hooks(const HookParts& parts) {
     }
   };
   hooks.log = [parts](const MetricsRow& row) {
+    parts.folder.expect_there();
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };

@@ -6,27 +6,16 @@
 #include <algorithm>
 #include <thread>
 
+#include "tests/trainer/exact_metrics.h"
 #include "tests/trainer/run_binary.h"
-#include "trainer/metrics.h"
 
 namespace nibble::trainer {
 namespace {
 
 namespace fs = std::filesystem;
+using test::exact_metrics;
 using test::RunWorkshop;
 using testing::HasSubstr;
-
-// metrics.jsonl without the fields that the machine's speed enters.
-std::vector<nlohmann::json> exact_metrics(const fs::path& run) {
-  std::ifstream file(run / "metrics.jsonl");
-  std::vector<nlohmann::json> rows;
-  for (std::string line; std::getline(file, line);) {
-    auto row = nlohmann::json::parse(line);
-    for (const std::string& name : measured_metrics()) row.erase(name);
-    rows.push_back(row);
-  }
-  return rows;
-}
 
 void expect_same_run(const RunWorkshop& shop, const std::string& run, const std::string& reference, int last) {
   for (const char* file : {"adapter_model.safetensors", "optimizer.safetensors"}) {
