@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 #include "core/error.h"
 #include "io/adapter.h"
 #include "io/checkpoint.h"
@@ -14,10 +16,11 @@ namespace nibble::trainer {
 namespace {
 
 // nullopt: a stop was requested on the way.
-std::optional<double> evaluate(const HookParts& parts) {
+std::optional<double> evaluate(const HookParts& parts, const std::function<void()>& each) {
   const MemoryStage stage(&parts.memory.account(), "evaluating");
   const auto check = [&] {
-    if (parts.stop.requested()) throw Interrupted("while evaluating");
+    parts.stop.check("evaluating");
+    each();
   };
   try {
     return score_rows(parts.training.pass, parts.inputs.data.validation, parts.loaded.config.per_device_eval_batch_size,
@@ -36,6 +39,7 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
 
 void save(const HookParts& parts, const RunState& now) {
   const MemoryStage stage(&parts.memory.account(), "saving a checkpoint");
+  const auto start = std::chrono::steady_clock::now();
   parts.metrics.sync();
   const std::filesystem::path& run = parts.folder.path();
   const auto saved = io::save_checkpoint(
@@ -49,6 +53,7 @@ void save(const HookParts& parts, const RunState& now) {
   }
   io::rotate_checkpoints(run, parts.loaded.config.save_total_limit, saved, {});
   parts.folder.log(fmt::format("saved {}", saved.filename().string()));
+  parts.stop.deadline().save_took(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
 }  // namespace
@@ -56,7 +61,7 @@ void save(const HookParts& parts, const RunState& now) {
 LoopHooks run_hooks(const HookParts& parts) {
   LoopHooks hooks;
   hooks.progress = &parts.progress;
-  hooks.evaluate = [parts] { return evaluate(parts); };
+  hooks.evaluate = [parts](const std::function<void()>& each) { return evaluate(parts, each); };
   hooks.memory_mib = [parts] { return static_cast<double>(parts.memory.measured_bytes()) / (1024.0 * 1024.0); };
   hooks.measure = [parts](MetricsRow& row) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
