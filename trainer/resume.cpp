@@ -121,6 +121,10 @@ std::optional<ResumePoint> find_resume_point(const fs::path& run_folder, const R
   for (const io::CheckpointInfo& skipped : newest.skipped) {
     say(fmt::format("{}: skipped, it is {}: {}", skipped.path.string(), io::checkpoint_state_name(skipped.state), skipped.reason));
   }
+  if (!newest.found && !newest.skipped.empty()) {
+    throw FormatError(fmt::format("none of its {} checkpoints is good (see above), so there is nothing to continue; restore one, or delete them to start over",
+                                  newest.skipped.size()), run_folder.string());
+  }
   if (!newest.found) {
     say(fmt::format("{}: no good checkpoint, starting from the beginning", run_folder.string()));
     return std::nullopt;

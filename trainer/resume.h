@@ -25,7 +25,8 @@ struct ResumePoint {
 };
 
 // The checkpoint to continue; nullopt: none is there (fresh start). Tells `say` what it skipped and why.
-// THROWS FormatError where `from` names one that is not good, or where the state of a good one is not what this nibble writes;
+// THROWS FormatError where `from` names one that is not good, where there are checkpoints but none is good, or where the state of a good
+// one is not what this nibble writes;
 // ConfigError where a fresh start would overwrite an earlier run's good checkpoints.
 std::optional<ResumePoint> find_resume_point(const std::filesystem::path& run_folder, const ResumeChoice& choice,
                                              const std::function<void(const std::string&)>& say);

@@ -2,13 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "core/error.h"
-#include "io/adapter.h"
-#include "io/checkpoint.h"
-#include "io/optimizer_state.h"
-#include "schema/print.h"
 #include "trainer/evaluate.h"
 #include "trainer/graph_use.h"
 
@@ -37,25 +31,6 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
   row.paged_evicted_bytes = counters.evicted_bytes;
 }
 
-void save(const HookParts& parts, const RunState& now) {
-  const MemoryStage stage(&parts.memory.account(), "saving a checkpoint");
-  const auto start = std::chrono::steady_clock::now();
-  parts.metrics.sync();
-  const std::filesystem::path& run = parts.folder.path();
-  const auto saved = io::save_checkpoint(
-      run, now.global_step,
-      {run_state_json(now), schema::effective_yaml(parts.loaded),
-       [&](const std::filesystem::path& to) { io::write_adapter(to, parts.training.model, parts.training.adapter); },
-       [&](const std::filesystem::path& to) { io::save_optimizer(parts.training.optimizer, to / io::kOptimizerFile); }});
-  // Checkpoints past this step belong to a run that was left for this one.
-  for (const io::CheckpointInfo& other : io::list_checkpoints(run, io::CheckDepth::kSizes)) {
-    if (other.step > now.global_step) io::remove_checkpoint(other.path);
-  }
-  io::rotate_checkpoints(run, parts.loaded.config.save_total_limit, saved, {});
-  parts.folder.log(fmt::format("saved {}", saved.filename().string()));
-  parts.stop.deadline().save_took(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-}
-
 }  // namespace
 
 LoopHooks run_hooks(const HookParts& parts) {
@@ -67,9 +42,11 @@ LoopHooks run_hooks(const HookParts& parts) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
     measure_graphs(parts.training.pass, row);
     row.memory = parts.memory.in_use_mib();
+    if (const double blocked_s = parts.checkpoints.take_blocked_s(); blocked_s > 0) row.save_blocked_ms = 1e3 * blocked_s;
     row.peak_gpu_mib = static_cast<double>(parts.memory.device_bytes()) / (1024.0 * 1024.0);
   };
   hooks.step_done = [parts, graphs = GraphWarning()]() mutable {
+    parts.checkpoints.check();
     parts.training.report_memory();
     parts.memory.look();
     for (const std::optional<std::string>& warning : {parts.memory.near_limit(), graphs.look(parts.training.pass)}) {
@@ -82,7 +59,11 @@ LoopHooks run_hooks(const HookParts& parts) {
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };
-  hooks.save = [parts](const RunState& now) { save(parts, now); };
+  hooks.save = [parts](const RunState& now) {
+    parts.checkpoints.save(now);
+    parts.stop.deadline().save_took(parts.checkpoints.longest().total_s);  // of those that are done
+  };
+  hooks.wait_saved = [parts] { parts.checkpoints.wait(); };
   return hooks;
 }
 

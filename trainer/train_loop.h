@@ -24,7 +24,8 @@ struct LoopSchedule {
 struct LoopHooks {
   // -> mean loss, nats; nullopt: a stop was requested on the way. Calls `each` again and again.
   std::function<std::optional<double>(const std::function<void()>& each)> evaluate;
-  std::function<void(const RunState&)> save;         // a checkpoint of this state
+  std::function<void(const RunState&)> save;         // a checkpoint of this state; may be written while the loop goes on
+  std::function<void()> wait_saved;                  // until it is; may be empty
   std::function<void()> step_done;                   // after every step, before its row; may be empty
   std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row

@@ -190,6 +190,20 @@ TEST_F(ContinuedRun, WithoutItsFilesAnOlderCheckpointIsTaken) {
   }
 }
 
+TEST_F(ContinuedRun, IsNotStartedOverWhereNoCheckpointIsGood) {
+  for (const char* step : {"2", "4"}) put_file(shop_ / fmt::format("run/checkpoint-{}/adapter_model.safetensors", step), "x");
+  for (const auto& words : {std::vector<std::string>{"resume", shop_("run"), "--json"},
+                            {"train", shop_("run.yaml"), "--resume", "--json", "--set", "max_steps=4", "--set", "save_steps=2"}}) {
+    const ProgramResult refused = shop_.nibble(words);
+    EXPECT_EQ(refused.exit_code, 5) << refused.err;
+    EXPECT_THAT(refused.err, AllOf(HasSubstr("checkpoint-4: skipped"), HasSubstr("checkpoint-2: skipped"), HasSubstr("none of its 2 checkpoints is good")));
+  }
+  EXPECT_TRUE(fs::exists(shop_ / "run/checkpoint-4/optimizer.safetensors"));
+  // Without any, as after a crash before the first one, it starts.
+  for (const char* step : {"2", "4"}) fs::remove_all(shop_ / fmt::format("run/checkpoint-{}", step));
+  EXPECT_EQ(resume({}).exit_code, 0);
+}
+
 TEST_F(ContinuedRun, ListsItsCheckpointsWhileItGoesOn) {
   test::TemporaryFolder other;
   test::Program program(other.path(), {"resume", shop_("run"), "--set", "max_steps=1000000", "--allow-changed", "max_steps", "--set", "save_steps=1",
