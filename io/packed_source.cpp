@@ -51,13 +51,19 @@ void PackedSource::expect_plan(const SafetensorsPlan& plan) const {
   }
 }
 
-void PackedSource::verify() const {
+void PackedSource::verify(const std::function<void()>& each) const {
   const SafetensorsFile& file = shards_.files().front();
   const auto checksums = text_of(file.bytes(file.at(kChecksumsName)));
   const int64_t count = static_cast<int64_t>(file.entries().size()) - 1;
   std::atomic<int64_t> next{0}, damaged{count};
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
     for (int64_t i = next++; i < count && damaged == count; i = next++) {
+      try {
+        if (each) each();
+      } catch (...) {
+        next = count;  // for the other threads
+        throw;
+      }
       const SafetensorsEntry& entry = file.entries()[static_cast<size_t>(i)];
       const std::string_view expected = checksums.substr(static_cast<size_t>(i) * kChecksumDigits, kChecksumDigits);
       if (xxh3_128_passing(file.bytes(entry)) != expected) damaged = i;

@@ -10,10 +10,11 @@ namespace nibble::trainer {
 namespace {
 
 // nullopt: a stop was requested on the way.
-std::optional<double> evaluate(const HookParts& parts) {
+std::optional<double> evaluate(const HookParts& parts, const std::function<void()>& each) {
   const MemoryStage stage(&parts.memory.account(), "evaluating");
   const auto check = [&] {
-    if (parts.stop.requested()) throw Interrupted("while evaluating");
+    parts.stop.check("evaluating");
+    each();
   };
   try {
     return score_rows(parts.training.pass, parts.inputs.data.validation, parts.loaded.config.per_device_eval_batch_size,
@@ -35,7 +36,7 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
 LoopHooks run_hooks(const HookParts& parts) {
   LoopHooks hooks;
   hooks.progress = &parts.progress;
-  hooks.evaluate = [parts] { return evaluate(parts); };
+  hooks.evaluate = [parts](const std::function<void()>& each) { return evaluate(parts, each); };
   hooks.memory_mib = [parts] { return static_cast<double>(parts.memory.measured_bytes()) / (1024.0 * 1024.0); };
   hooks.measure = [parts](MetricsRow& row) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
@@ -59,7 +60,10 @@ LoopHooks run_hooks(const HookParts& parts) {
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };
-  hooks.save = [parts](const RunState& now) { parts.checkpoints.save(now); };
+  hooks.save = [parts](const RunState& now) {
+    parts.checkpoints.save(now);
+    parts.stop.deadline().save_took(parts.checkpoints.longest().total_s);  // of those that are done
+  };
   hooks.wait_saved = [parts] { parts.checkpoints.wait(); };
   return hooks;
 }

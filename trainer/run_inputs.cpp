@@ -63,12 +63,17 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
 RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& place, const DataHooks& hooks) {
   const MemoryStage stage(place.account, "reading the data", MemoryPart::kLibraries);
   expect_data_files(config);
+  const auto poll = [&] {
+    if (hooks.each) hooks.each();
+  };
+  poll();
   auto source = io::open_weight_source(config.model_name_or_path);
   if (config.max_length > source->config().max_position_embeddings) {
     throw ConfigError(fmt::format("max_length = {} is more than the model's {} positions", config.max_length,
                                   source->config().max_position_embeddings));
   }
   data::Tokenizer tokenizer = open_tokenizer(*source);
+  poll();
   if (tokenizer.vocab_size() > source->config().vocab_size) {
     throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer.vocab_size(),
                                   source->config().vocab_size), source->path().string());
@@ -79,6 +84,7 @@ RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& plac
   inputs.identity.base_hash = inputs.source->fingerprint();
   inputs.identity.tokenizer_hash = inputs.tokenizer.hash();
   inputs.identity.config_fingerprint = fingerprint(config);
+  poll();
   make_plan(inputs, config, place);
   return inputs;
 }

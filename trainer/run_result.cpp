@@ -50,6 +50,7 @@ std::string result_json(const RunResult& result) {
   out["measured_bytes"] = result.memory.measured_bytes();
   for (const auto& [component, mib] : result.memory.peak_mib()) out["memory_peak_mib"][component] = mib;
   out["interrupted"] = result.loop.interrupted;
+  out["stopped_by"] = result.loop.interrupted ? Json(result.stop.name()) : Json();
   return out.dump();
 }
 
@@ -58,6 +59,17 @@ std::string result_text(const RunResult& result) {
   return fmt::format("{} {} steps, loss {:.4f}, {:.0f} tokens/s, peak {:.0f} MiB: {}", result.loop.interrupted ? "interrupted after" : "trained",
                      result.state.global_step, recent_loss(result.state), median(result.loop.step_tokens_per_s), result.peak_rss_mib,
                      checkpoint.string());
+}
+
+std::vector<std::string> describe_stop(const RunResult& result) {
+  std::vector<std::string> lines;
+  if (result.loop.step_tokens_per_s.empty() && result.stop.name() == std::string_view("max_time")) {
+    lines.push_back(fmt::format("warning: max_time left no time for a step: getting ready took {:.1f} s, and {:.1f} s are kept for the end; a run that is "
+                                "continued like this never gets on, so give it more", result.ready_s, result.stop.deadline().reserve_s()));
+  }
+  lines.push_back(fmt::format("{}: saved {}; continue with `nibble resume {}`", result.stop.reason(), io::checkpoint_name(result.state.global_step),
+                              result.output_dir));
+  return lines;
 }
 
 }  // namespace nibble::trainer

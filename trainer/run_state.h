@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "trainer/metrics.h"
+#include "trainer/run_change.h"
 
 namespace nibble::trainer {
 
@@ -64,6 +65,8 @@ struct RunState {
   std::string tokenizer_hash;
   std::string config_fingerprint;      // of the keys that must match on resume
 
+  std::optional<std::vector<RunChange>> allowed_changes;  // of these, when the run was resumed
+
   std::vector<MetricsRow> log_history; // the last kHistoryRows
 
   void log(const MetricsRow& row);     // adds to log_history
@@ -93,6 +96,7 @@ struct RunState {
     visit("data_hash", state.data_hash);
     visit("tokenizer_hash", state.tokenizer_hash);
     visit("config_fingerprint", state.config_fingerprint);
+    visit("allowed_changes", state.allowed_changes);
     visit("log_history", state.log_history);
   }
 };

@@ -64,14 +64,19 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
     hooks.save(state);
     saved_step = state.global_step;
   };
+  const auto save_where_asked = [&] {
+    if (parts.stop.take_save_request()) save();
+  };
+  StepParts polled = parts;
+  polled.each = save_where_asked;
   // Evaluates where the row is due for it, and logs it. false: a stop cut the evaluation short.
   const auto finish_row = [&](MetricsRow row, bool evaluate) {
     if (evaluate) {
-      row.eval_loss = hooks.evaluate();
-      if (!row.eval_loss) {
-        state.unfinished_row = row;
-        return false;
-      }
+      state.unfinished_row = row;  // a checkpoint that is made now goes on with it
+      row.eval_loss = hooks.evaluate(save_where_asked);
+      if (!row.eval_loss) return false;
+      if (saved_step == state.global_step) saved_step = -1;  // it has the row unfinished
+      state.unfinished_row.reset();
       result.last_eval_loss = row.eval_loss;
     }
     if (hooks.measure) hooks.measure(row);
@@ -85,8 +90,9 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
   while (!stopped && state.global_step < state.max_steps) {
     const double learning_rate = schedule.learning_rate * optim::schedule_factor(schedule.curve, state.global_step);
     const int64_t epoch = parts.batches.cursor().epoch;
-    const std::optional<StepReport> report = train_step(parts, options, state, learning_rate);
+    const std::optional<StepReport> report = train_step(polled, options, state, learning_rate);
     if (!report) break;
+    parts.stop.deadline().step_took(report->seconds);
     add_step(state, *report, parts.batches);
     timer.step_done(state.global_step, now());
     if (result.step_tokens_per_s.empty()) result.first_step_done_s = now();
@@ -109,7 +115,8 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
       stopped = !finish_row(row, evaluate);
     }
     if (every(state.global_step, schedule.save_steps) && !last) save();
-    stopped = stopped || parts.stop.requested();
+    save_where_asked();
+    stopped = stopped || parts.stop.requested() || !parts.stop.leaves_time_for_step();
   }
   result.interrupted = state.global_step < state.max_steps || state.unfinished_row;
   save();

@@ -22,7 +22,8 @@ struct LoopSchedule {
 
 // What the loop asks of its surroundings.
 struct LoopHooks {
-  std::function<std::optional<double>()> evaluate;   // -> mean loss, nats; nullopt: a stop was requested on the way
+  // -> mean loss, nats; nullopt: a stop was requested on the way. Calls `each` again and again.
+  std::function<std::optional<double>(const std::function<void()>& each)> evaluate;
   std::function<void(const RunState&)> save;         // a checkpoint of this state; may be written while the loop goes on
   std::function<void()> wait_saved;                  // until it is; may be empty
   std::function<void()> step_done;                   // after every step, before its row; may be empty
@@ -40,7 +41,8 @@ struct LoopResult {
 };
 
 // Runs from state.global_step to state.max_steps and keeps `state` current. A run always ends with a checkpoint. A row whose
-// evaluation a stop cut short is in that checkpoint; the run that continues evaluates first of all, and the row is the same.
+// evaluation a stop cut short is in that checkpoint; the run that continues evaluates first of all, and the row is the same. A request
+// to save (SIGUSR1) is answered before the next micro-batch: until its update, a step leaves everything as it was before it.
 // `now` is a steady clock in seconds since the process started.
 LoopResult train_loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
                       const std::function<double()>& now, RunState& state);

@@ -38,6 +38,7 @@ std::optional<StepReport> train_step(const StepParts& parts, const StepOptions& 
       parts.batches.seek(position);
       return std::nullopt;
     }
+    if (parts.each) parts.each();
     const size_t count = std::min(left.size(), static_cast<size_t>(parts.passes.members()));
     report.trained_tokens += parts.passes.forward_backward(left.first(count), options.pass).tokens;
     left = left.subspan(count);

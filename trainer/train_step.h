@@ -4,6 +4,7 @@
 // not matter.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "data/sampler.h"
@@ -42,6 +43,7 @@ struct StepParts {
   optim::Optimizer& optimizer;
   data::BatchStream& batches;
   const StopRequest& stop;
+  std::function<void()> each = {};  // called before every pass, where nothing of the step's is in model or optimizer but gradients; may be empty
 };
 
 // Optimizer steps of one pass over the data: the last step of an epoch takes the micro-batches that are left.

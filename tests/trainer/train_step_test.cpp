@@ -110,7 +110,7 @@ TEST(TrainLoop, LogsEvaluatesAndSavesOnItsSchedules) {
   Progress progress(screen, std::nullopt);
   LoopHooks hooks;
   int evaluations = 0;
-  hooks.evaluate = [&] { return 2.0 - ++evaluations; };
+  hooks.evaluate = [&](const auto&) { return 2.0 - ++evaluations; };
   hooks.save = [&](const RunState& s) { saved.push_back(s.global_step); };
   hooks.log = [&](const MetricsRow& row) { logged.push_back(row.step); };
   hooks.progress = &progress;
@@ -143,7 +143,7 @@ TEST(TrainLoop, AStopInAnEvaluationLosesNoRow) {
   const auto now = [&] { return clock += 1.0; };
   const auto run = [&](Bench& bench, RunState& state, bool stops, std::vector<MetricsRow>& rows, std::vector<RunState>& saved) {
     LoopHooks hooks;
-    hooks.evaluate = [&, stops]() -> std::optional<double> {
+    hooks.evaluate = [&, stops](const auto&) -> std::optional<double> {
       if (stops) return std::nullopt;
       return 1.25;
     };
