@@ -13,6 +13,7 @@
 #include "trainer/plan_report.h"
 #include "trainer/process_clock.h"
 #include "trainer/rehearsal.h"
+#include "trainer/replay.h"
 #include "trainer/run_hooks.h"
 #include "trainer/run_result.h"
 #include "trainer/run_schedule.h"
@@ -65,7 +66,7 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   if (rehearses(config, memory, place)) rehearse(config, inputs, step, training, memory, folder, say);
   const MemoryStage stage(&memory.account(), "training");
   MetricsLog metrics(folder.metrics_path());
-  const LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, memory, progress, stop, state.max_steps});
+  const LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, start.batches, step, memory, progress, stop, state.max_steps});
   const LoopResult loop = train_loop({training.model, training.passes, training.optimizer, start.batches, stop},
                                      step, loop_schedule(config, state.max_steps), hooks, seconds_since_process_start, state);
 
@@ -85,14 +86,19 @@ int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bo
 Command make_train_command() {
   return {"train", "Train as a configuration says", [](CLI::App& app, const CommonOptions& common) -> std::function<int()> {
             struct Options {
-              std::string config;
+              std::string config, replay;
               bool resume = false, dry_run = false;
             };
             const auto o = std::make_shared<Options>();
-            app.add_option("CONFIG", o->config, "YAML file; `nibble config docs` lists its keys")->required();
+            const auto config = app.add_option("CONFIG", o->config, "YAML file; `nibble config docs` lists its keys");
+            const auto replay = app.add_option("--replay", o->replay, "Make the step recorded in this folder (output_dir/blackbox-N) again, and show where it goes "
+                                                                      "wrong; nothing is written, exit code 0 where it comes out the same bit for bit, 1 where not");
+            replay->excludes(config);
             app.add_flag("--resume", o->resume, "Continue the newest good checkpoint of output_dir, if there is one");
             app.add_flag("--dry-run", o->dry_run, "Read the data, print the memory plan and stop");
             return [o, &common] {
+              if (!o->replay.empty()) return replay_step(o->replay, common);
+              if (o->config.empty()) throw ConfigError("CONFIG is missing: a YAML file with the keys that `nibble config docs` lists, or --replay with a recorded step");
               const schema::LoadedConfig loaded = schema::load_run_config(o->config, common.set, schema::Needs::kTraining);
               return train_run(loaded, {o->resume || loaded.config.resume_from_checkpoint, ""}, o->dry_run, common.json);
             };

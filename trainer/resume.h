@@ -22,6 +22,9 @@ struct ResumePoint {
   RunState state;
 };
 
+// Of a checkpoint that was found good. THROWS FormatError, IoError
+ResumePoint read_resume_point(const std::filesystem::path& checkpoint);
+
 // The checkpoint to continue; nullopt: none is there (fresh start). Tells `say` what it skipped and why.
 // THROWS FormatError where `from` names one that is not good; ConfigError where a fresh start would overwrite an earlier
 // run's good checkpoints.

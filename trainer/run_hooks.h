@@ -16,6 +16,8 @@ struct HookParts {
   RunFolder& folder;
   MetricsLog& metrics;
   TrainingModel& training;
+  data::BatchStream& batches;
+  const StepOptions& step;
   RunMemory& memory;
   Progress& progress;
   const StopRequest& stop;
