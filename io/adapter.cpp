@@ -90,14 +90,18 @@ std::optional<std::set<std::string>> targeted_paths(const AdapterConfig& config,
 
 }  // namespace
 
-void write_adapter(const fs::path& folder, const nn::Model& model, const AdapterConfig& config) {
-  SafetensorsPlan plan;
-  plan.metadata["format"] = "pt";
-  std::map<std::string, Tensor> tensors;
+AdapterTensors adapter_tensors(const nn::Model& model) {
+  AdapterTensors tensors;
   model.each_lora([&](const std::string& path, const nn::Lora& lora) {
     tensors.emplace(fmt::format("{}{}.lora_A.weight", kPrefix, path), lora.a.to(at::kCPU).contiguous());
     tensors.emplace(fmt::format("{}{}.lora_B.weight", kPrefix, path), lora.b.to(at::kCPU).contiguous());
   });
+  return tensors;
+}
+
+void write_adapter(const fs::path& folder, const AdapterTensors& tensors, const AdapterConfig& config) {
+  SafetensorsPlan plan;
+  plan.metadata["format"] = "pt";
   for (const auto& [name, tensor] : tensors) plan.tensors.push_back({name, file_dtype(tensor), tensor.sizes().vec()});
   plan.sort();
   SafetensorsWriter writer(folder / kTensorFile, plan);

@@ -223,6 +223,18 @@ void Optimizer::each_state(const StateVisit& visit) const {
   }
 }
 
+void Optimizer::copy_state(std::byte* to) const { memory_->read(0, layout_.bytes, to); }
+
+void Optimizer::each_state_of(const std::byte* copy, const StateVisit& visit) const {
+  for (size_t i = 0; i < params_.size(); ++i) {
+    for (const StatePart& part : layout_.parts(i)) {
+      const StateInfo what = info(i, part);
+      // LibTorch has no tensor of constant bytes; a visitor only reads.
+      visit(what.name, at::from_blob(const_cast<std::byte*>(copy) + part.offset, what.shape, what.is_codes ? at::kByte : at::kFloat));
+    }
+  }
+}
+
 void Optimizer::restore(int64_t steps, const StateVisit& fill) {
   if (steps < 0) throw std::invalid_argument("an optimizer cannot have made a negative number of steps");
   for (size_t i = 0; i < params_.size(); ++i) {

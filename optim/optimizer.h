@@ -84,6 +84,11 @@ class Optimizer {
   using StateVisit = std::function<void(const std::string& name, const Tensor& state)>;
   void each_state(const StateVisit& visit) const;
 
+  // All of the state as it is now, after all queued updates: state_bytes() into host memory. THROWS CudaError, IoError
+  void copy_state(std::byte* to) const;
+  // each_state() of such a copy, whatever the optimizer has done since. Any thread, also while step() runs on another.
+  void each_state_of(const std::byte* copy, const StateVisit& visit) const;
+
   // Goes on where another optimizer was after `steps` updates: `fill` overwrites each tensor of each_state(), all of it;
   // the parameters are then written from their masters. THROWS std::invalid_argument where steps < 0
   void restore(int64_t steps, const StateVisit& fill);

@@ -8,6 +8,8 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
+#include "schema/print.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/command.h"
 #include "trainer/placement.h"
 #include "trainer/plan_report.h"
@@ -61,16 +63,20 @@ int run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry
   if (const optim::PagedArena* paging = training.paging()) say(paging->text());
   const double ready_s = seconds_since_process_start(), load_s = ready_s - load_start;
 
+  // Where rows and checkpoints go.
+  MetricsLog metrics(folder.metrics_path());
+  CheckpointWriter checkpoints({folder, metrics, training.model, training.adapter, training.optimizer, &memory.account()},
+                               {schema::effective_yaml(loaded), config.save_total_limit, inputs.plan.choices.background_save}, say);
+
   // The worst step first, then the loop.
   const StepOptions step = step_options(config, inputs.plan, place, training);
   if (rehearses(config, memory, place)) rehearse(config, inputs, step, training, memory, folder, say);
   const MemoryStage stage(&memory.account(), "training");
-  MetricsLog metrics(folder.metrics_path());
-  const LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, start.batches, step, memory, progress, stop, state.max_steps});
+  const LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, start.batches, step, checkpoints, memory, progress, stop, state.max_steps});
   const LoopResult loop = train_loop({training.model, training.passes, training.optimizer, start.batches, stop},
                                      step, loop_schedule(config, state.max_steps), hooks, seconds_since_process_start, state);
 
-  const RunResult result{folder.path().string(), state, loop, memory, load_s, ready_s, peak_rss_mib()};
+  const RunResult result{folder.path().string(), state, loop, memory, checkpoints.longest(), load_s, ready_s, peak_rss_mib()};
   std::cout << (json ? result_json(result) : result_text(result)) << "\n";
   if (!loop.interrupted) return static_cast<int>(ExitCode::kOk);
   say(fmt::format("{}: saved {}; continue with `nibble resume {}`", stop.name(), io::checkpoint_name(state.global_step), result.output_dir));

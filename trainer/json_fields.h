@@ -138,8 +138,12 @@ class JsonFieldReader {
     for (const OrderedJson& number : json) read(name, number, numbers.emplace_back());
   }
   template <class Struct>
-  void read(const char*, const OrderedJson& json, Struct& row) const {
-    row = from_json_object<Struct>(json, path_);
+  void read(const char* name, const OrderedJson& json, Struct& row) const {
+    try {
+      row = from_json_object<Struct>(json, path_);
+    } catch (const FormatError& error) {
+      throw FormatError(fmt::format("'{}': {}", name, error.message()), path_);
+    }
   }
   template <class Struct>
   void read(const char* name, const OrderedJson& json, std::vector<Struct>& rows) const {

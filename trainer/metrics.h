@@ -41,6 +41,7 @@ struct MetricsRow {
   std::optional<int64_t> paged_resident_bytes, paged_prefetched_bytes, paged_evicted_bytes;
   // Of pieces of layers, since the start: recorded as graphs, repeated, run plainly. Only where cuda_graphs is used.
   std::optional<int64_t> cuda_graphs_recorded, cuda_graphs_replayed, cuda_graphs_plain;
+  std::optional<double> save_blocked_ms;  // that training waited for checkpoints saved since the last row
   std::optional<NamedNumbers> memory;  // MiB in use by component: core/memory_account.h
 
   template <class Row, class Visitor>
@@ -64,6 +65,7 @@ struct MetricsRow {
     visit("cuda_graphs_recorded", row.cuda_graphs_recorded, Repeats::kMeasured);
     visit("cuda_graphs_replayed", row.cuda_graphs_replayed, Repeats::kMeasured);
     visit("cuda_graphs_plain", row.cuda_graphs_plain, Repeats::kMeasured);
+    visit("save_blocked_ms", row.save_blocked_ms, Repeats::kMeasured);
     visit("memory", row.memory, Repeats::kMeasured);
   }
 };

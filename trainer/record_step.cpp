@@ -55,7 +55,7 @@ void save_state(const RecordParts& parts, const RunState& before, const std::fil
   const TrainingModel& training = parts.training;
   io::save_checkpoint(folder, before.global_step,
                       {run_state_json(before), schema::effective_yaml(parts.loaded),
-                       [&](const std::filesystem::path& to) { io::write_adapter(to, training.model, training.adapter); },
+                       [&](const std::filesystem::path& to) { io::write_adapter(to, io::adapter_tensors(training.model), training.adapter); },
                        [&](const std::filesystem::path& to) { io::save_optimizer(training.optimizer, to / io::kOptimizerFile); }});
 }
 

@@ -3,10 +3,6 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "io/adapter.h"
-#include "io/checkpoint.h"
-#include "io/optimizer_state.h"
-#include "schema/print.h"
 #include "trainer/evaluate.h"
 #include "trainer/graph_use.h"
 #include "trainer/record_step.h"
@@ -34,23 +30,6 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
   row.paged_resident_bytes = counters.resident_bytes;
   row.paged_prefetched_bytes = counters.prefetched_bytes;
   row.paged_evicted_bytes = counters.evicted_bytes;
-}
-
-void save(const HookParts& parts, const RunState& now) {
-  const MemoryStage stage(&parts.memory.account(), "saving a checkpoint");
-  parts.metrics.sync();
-  const std::filesystem::path& run = parts.folder.path();
-  const auto saved = io::save_checkpoint(
-      run, now.global_step,
-      {run_state_json(now), schema::effective_yaml(parts.loaded),
-       [&](const std::filesystem::path& to) { io::write_adapter(to, parts.training.model, parts.training.adapter); },
-       [&](const std::filesystem::path& to) { io::save_optimizer(parts.training.optimizer, to / io::kOptimizerFile); }});
-  // Checkpoints past this step belong to a run that was left for this one.
-  for (const io::CheckpointInfo& other : io::list_checkpoints(run, io::CheckDepth::kSizes)) {
-    if (other.step > now.global_step) io::remove_checkpoint(other.path);
-  }
-  io::rotate_checkpoints(run, parts.loaded.config.save_total_limit, saved, {});
-  parts.folder.log(fmt::format("saved {}", saved.filename().string()));
 }
 
 BadStepHooks bad_step_hooks(const HookParts& parts, const std::function<void()>& wait_saved) {
@@ -92,9 +71,11 @@ LoopHooks run_hooks(const HookParts& parts) {
     if (const optim::PagedArena* paging = parts.training.paging()) measure_paging(*paging, row);
     measure_graphs(parts.training.pass, row);
     row.memory = parts.memory.in_use_mib();
+    if (const double blocked_s = parts.checkpoints.take_blocked_s(); blocked_s > 0) row.save_blocked_ms = 1e3 * blocked_s;
     row.peak_gpu_mib = static_cast<double>(parts.memory.device_bytes()) / (1024.0 * 1024.0);
   };
   hooks.step_done = [parts, graphs = GraphWarning()]() mutable {
+    parts.checkpoints.check();
     parts.training.report_memory();
     parts.memory.look();
     for (const std::optional<std::string>& warning : {parts.memory.near_limit(), graphs.look(parts.training.pass)}) {
@@ -107,7 +88,8 @@ LoopHooks run_hooks(const HookParts& parts) {
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };
-  hooks.save = [parts](const RunState& now) { save(parts, now); };
+  hooks.save = [parts](const RunState& now) { parts.checkpoints.save(now); };
+  hooks.wait_saved = [parts] { parts.checkpoints.wait(); };
   hooks.bad_steps = bad_step_hooks(parts, hooks.wait_saved);
   return hooks;
 }

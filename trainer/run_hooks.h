@@ -3,6 +3,7 @@
 
 #include "schema/load.h"
 #include "trainer/accounting.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/run_folder.h"
 #include "trainer/train_loop.h"
 #include "trainer/training_model.h"
@@ -18,6 +19,7 @@ struct HookParts {
   TrainingModel& training;
   data::BatchStream& batches;
   const StepOptions& step;
+  CheckpointWriter& checkpoints;
   RunMemory& memory;
   Progress& progress;
   const StopRequest& stop;

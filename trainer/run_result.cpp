@@ -48,6 +48,8 @@ std::string result_json(const RunResult& result) {
   out["ready_s"] = result.ready_s;
   out["peak_rss_mib"] = result.peak_rss_mib;
   out["peak_gpu_mib"] = static_cast<double>(result.memory.device_bytes()) / (1024.0 * 1024.0);
+  out["save_blocked_ms"] = 1e3 * result.save.blocked_s;
+  out["save_s"] = result.save.total_s;
   out["plan_bytes"] = result.memory.planned_bytes();
   out["measured_bytes"] = result.memory.measured_bytes();
   for (const auto& [component, mib] : result.memory.peak_mib()) out["memory_peak_mib"][component] = mib;

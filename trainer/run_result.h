@@ -4,6 +4,7 @@
 #include <string>
 
 #include "trainer/accounting.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/run_state.h"
 #include "trainer/train_loop.h"
 
@@ -14,14 +15,15 @@ struct RunResult {
   const RunState& state;
   const LoopResult& loop;
   const RunMemory& memory;
+  SaveTime save;                // the longest
   double load_s = 0.0;          // of model and optimizer
   double ready_s = 0.0;         // from process start until the first batch could go in
   double peak_rss_mib = 0.0;
 };
 
 // {"output_dir", "global_step", "train_loss", "eval_loss", "tokens_per_s", "first_step_s", "load_s", "ready_s",
-//  "peak_rss_mib", "peak_gpu_mib", "plan_bytes", "measured_bytes", "memory_peak_mib": {component: MiB}, "skipped_steps", "interrupted"}; a loss that is not
-// known is null.
+//  "peak_rss_mib", "peak_gpu_mib", "save_blocked_ms", "save_s", "plan_bytes", "measured_bytes", "memory_peak_mib": {component: MiB}, "skipped_steps",
+//  "interrupted"}; a loss that is not known is null.
 std::string result_json(const RunResult& result);
 // "trained 60 steps, loss 1.2345, 812 tokens/s, peak 640 MiB: runs/demo/checkpoint-60"
 std::string result_text(const RunResult& result);

@@ -168,6 +168,7 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
   }
   result.interrupted = state.global_step < state.max_steps || state.unfinished_row;
   save();
+  if (hooks.wait_saved) hooks.wait_saved();
   return result;
 }
 

@@ -113,7 +113,7 @@ TEST(MetricsLine, RefusesWhatIsNotOurs) {
 TEST(MetricsFields, SayWhichAreMeasured) {
   EXPECT_THAT(measured_metrics(), ElementsAre("tokens_per_s", "step_ms", "peak_rss_mib", "peak_gpu_mib", "paged_resident_bytes",
                                               "paged_prefetched_bytes", "paged_evicted_bytes", "cuda_graphs_recorded",
-                                              "cuda_graphs_replayed", "cuda_graphs_plain", "memory"));
+                                              "cuda_graphs_replayed", "cuda_graphs_plain", "save_blocked_ms", "memory"));
 }
 
 TEST_F(MetricsTest, LogAppendsLinesAcrossOpenings) {
