@@ -208,10 +208,11 @@ std::vector<CheckpointInfo> list_checkpoints(const fs::path& run_folder, CheckDe
   return all;
 }
 
-NewestCheckpoint newest_good_checkpoint(const fs::path& run_folder) {
+NewestCheckpoint newest_good_checkpoint(const fs::path& run_folder, int64_t last_step) {
   NewestCheckpoint newest;
   const auto all = find_checkpoints(run_folder);
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    if (it->step > last_step) continue;
     CheckpointInfo info = check_checkpoint(it->path, CheckDepth::kChecksums);
     if (info.state == CheckpointState::kGood) {
       newest.found = std::move(info);

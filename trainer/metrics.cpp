@@ -45,12 +45,21 @@ std::vector<std::string> measured_metrics() {
   return names;
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw IoError("cannot open the metrics file for writing", path.string(), errno);
-}
+MetricsLog::MetricsLog(const std::filesystem::path& path) : path_(path) { open(); }
 
 MetricsLog::~MetricsLog() { ::close(fd_); }
+
+void MetricsLog::open() {
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) throw IoError("cannot open the metrics file for writing", path_.string(), errno);
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+void MetricsLog::rewind(int64_t step, const std::vector<MetricsRow>& history) {
+  rewind_metrics(path_, step, history);
+  open();  // it is another file under the same name
+}
 
 void MetricsLog::write(const MetricsRow& row) {
   const std::string line = metrics_line(row) + "\n";

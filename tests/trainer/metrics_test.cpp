@@ -92,6 +92,18 @@ TEST(MetricsLine, NotANumberIsNullAndNeverZero) {
   EXPECT_TRUE(std::isnan(*back.eval_loss));
 }
 
+TEST_F(MetricsTest, RewindsWhileOpenAndGoesOn) {
+  MetricsLog log(path_);
+  for (int64_t step = 1; step <= 6; ++step) log.write(row_of(step));
+  log.rewind(3, {});
+  log.write(row_of(4));
+  log.sync();
+  EXPECT_EQ(text(), lines(1, 4));
+  log.rewind(5, {row_of(5)});
+  log.write(row_of(6));
+  EXPECT_EQ(text(), lines(1, 6));
+}
+
 TEST(MetricsLine, RefusesWhatIsNotOurs) {
   for (const char* line : {"", "{", "[]", "3", "{}", "{\"step\": \"3\"}", "{\"step\": -3}", "{\"step\": 1.5}"}) {
     EXPECT_THROW(parse_metrics_line(line, "m"), FormatError) << line;
