@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/inside_folder.h"
 #include "io/safetensors.h"
 #include "io/tensor_check.h"
 #include "io/weight_source.h"
@@ -67,7 +68,7 @@ Tensor copy_tensor(const SafetensorsFile& file, const SafetensorsEntry& entry, c
   Tensor copy = at::empty(entry.shape, at::TensorOptions().dtype(dtype));
   const auto bytes = file.bytes(entry);
   if (!bytes.empty()) std::memcpy(copy.mutable_data_ptr(), bytes.data(), bytes.size());
-  expect_finite(copy, entry.name, path);
+  expect_finite(copy, entry.name, {path, 0, 0, entry.begin});
   return copy;
 }
 
@@ -90,14 +91,18 @@ std::optional<std::set<std::string>> targeted_paths(const AdapterConfig& config,
 
 }  // namespace
 
-void write_adapter(const fs::path& folder, const nn::Model& model, const AdapterConfig& config) {
-  SafetensorsPlan plan;
-  plan.metadata["format"] = "pt";
-  std::map<std::string, Tensor> tensors;
+AdapterTensors adapter_tensors(const nn::Model& model) {
+  AdapterTensors tensors;
   model.each_lora([&](const std::string& path, const nn::Lora& lora) {
     tensors.emplace(fmt::format("{}{}.lora_A.weight", kPrefix, path), lora.a.to(at::kCPU).contiguous());
     tensors.emplace(fmt::format("{}{}.lora_B.weight", kPrefix, path), lora.b.to(at::kCPU).contiguous());
   });
+  return tensors;
+}
+
+void write_adapter(const fs::path& folder, const AdapterTensors& tensors, const AdapterConfig& config) {
+  SafetensorsPlan plan;
+  plan.metadata["format"] = "pt";
   for (const auto& [name, tensor] : tensors) plan.tensors.push_back({name, file_dtype(tensor), tensor.sizes().vec()});
   plan.sort();
   SafetensorsWriter writer(folder / kTensorFile, plan);
@@ -111,6 +116,7 @@ void write_adapter(const fs::path& folder, const nn::Model& model, const Adapter
 Adapter read_adapter(const fs::path& folder, const nn::ModelConfig& model) {
   Adapter adapter;
   adapter.config = read_adapter_config(folder);
+  expect_inside(folder, folder / kTensorFile);
   const SafetensorsFile file(folder / kTensorFile);
   const std::string path_text = file.path().string();
   std::map<std::string, nn::LinearShape> linears;

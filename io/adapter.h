@@ -48,8 +48,13 @@ struct Adapter {
   std::map<std::string, AdapterFactors> factors;  // by the linear's path, "model.layers.0.self_attn.q_proj"
 };
 
-// Writes the two files into `folder`, which exists, from the adapters of `model` in their dtype. THROWS IoError
-void write_adapter(const std::filesystem::path& folder, const nn::Model& model, const AdapterConfig& config);
+// The factors of `model` by their names in the file, in host memory and in their dtype: on a CPU the model's own storage, which
+// the next step overwrites. THROWS CudaError
+using AdapterTensors = std::map<std::string, Tensor>;
+AdapterTensors adapter_tensors(const nn::Model& model);
+
+// Writes the two files into `folder`, which exists. THROWS IoError
+void write_adapter(const std::filesystem::path& folder, const AdapterTensors& tensors, const AdapterConfig& config);
 std::string render_adapter_config(const AdapterConfig& config);
 
 // adapter_config.json alone: for its base, before that is opened. THROWS IoError, FormatError, ConfigError

@@ -92,7 +92,7 @@ class Merger {
     const std::string path = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : name;
     Tensor weight = linears_.count(path) != 0 ? merged_linear(path, name) : source_.read(name).to(options_.dtype);
     weight = weight.contiguous();
-    expect_finite(weight, name, source_.path().string());
+    expect_finite(weight, name, source_.place(name));
     return weight;
   }
   int64_t changed() const { return changed_; }

@@ -24,6 +24,13 @@ std::span<const std::byte> bytes_of(const Tensor& t) {
   return {static_cast<const std::byte*>(t.const_data_ptr()), static_cast<size_t>(t.nbytes())};
 }
 
+SafetensorsPlan plan_of(const optim::Optimizer& optimizer, int64_t steps) {
+  SafetensorsPlan plan;
+  plan.metadata = {{"format", format_of(optimizer)}, {"steps", std::to_string(steps)}};
+  for (const optim::StateInfo& info : optimizer.state_info()) plan.tensors.push_back({info.name, dtype_of(info), info.shape});
+  return plan;
+}
+
 int64_t steps_of(const SafetensorsFile& file, const std::string& expected) {
   const auto& metadata = file.metadata();
   const auto format = metadata.find("format");
@@ -67,11 +74,14 @@ void check_entry(const SafetensorsFile& file, const optim::StateInfo& info) {
 }  // namespace
 
 void save_optimizer(const optim::Optimizer& optimizer, const std::filesystem::path& path) {
-  SafetensorsPlan plan;
-  plan.metadata = {{"format", format_of(optimizer)}, {"steps", std::to_string(optimizer.steps())}};
-  for (const optim::StateInfo& info : optimizer.state_info()) plan.tensors.push_back({info.name, dtype_of(info), info.shape});
-  SafetensorsWriter writer(path, std::move(plan));
+  SafetensorsWriter writer(path, plan_of(optimizer, optimizer.steps()));
   optimizer.each_state([&](const std::string& name, const Tensor& state) { writer.write(name, bytes_of(state)); });
+  writer.close();
+}
+
+void save_optimizer_copy(const optim::Optimizer& optimizer, int64_t steps, const std::byte* copy, const std::filesystem::path& path) {
+  SafetensorsWriter writer(path, plan_of(optimizer, steps));
+  optimizer.each_state_of(copy, [&](const std::string& name, const Tensor& state) { writer.write(name, bytes_of(state)); });
   writer.close();
 }
 

@@ -15,6 +15,10 @@ namespace nibble::io {
 // Streams the state to `path`, one tensor in memory at a time. THROWS IoError
 void save_optimizer(const optim::Optimizer& optimizer, const std::filesystem::path& path);
 
+// The same of the state as it was after `steps` updates, from Optimizer::copy_state. On any thread, whatever the optimizer does
+// meanwhile. THROWS IoError
+void save_optimizer_copy(const optim::Optimizer& optimizer, int64_t steps, const std::byte* copy, const std::filesystem::path& path);
+
 // Overwrites the state of `optimizer` and writes its parameters from the masters. The file must be of the same kind of
 // optimizer and hold exactly its tensors; everything is checked before anything is overwritten. THROWS IoError, FormatError
 void load_optimizer(optim::Optimizer& optimizer, const std::filesystem::path& path);

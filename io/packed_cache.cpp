@@ -111,14 +111,15 @@ void build(const WeightSource& base, const PackedRecipe& recipe, const std::vect
 }
 
 // The file, or null and in `why` what is wrong with it, "" where it is not there.
-std::unique_ptr<PackedSource> try_open(const WeightSource& base, const SafetensorsPlan& plan, const fs::path& file, std::string& why) {
+std::unique_ptr<PackedSource> try_open(const WeightSource& base, const SafetensorsPlan& plan, const fs::path& file, const std::function<void()>& each,
+                                       std::string& why) {
   std::error_code ignored;
   if (!fs::exists(file, ignored)) return nullptr;
   try {
     const std::string identity = file_identity(file);
     auto source = std::make_unique<PackedSource>(base, file, plan);
     if (!is_vouched_for(file)) {
-      source->verify();
+      source->verify(each);
       vouch_for(file, identity);
     }
     return source;
@@ -165,7 +166,7 @@ std::unique_ptr<PackedSource> open_packed_cache(const WeightSource& base, const 
   const std::vector<PackedGroup> groups = packed_groups(base.config(), recipe);
   const SafetensorsPlan plan = packed_plan(groups, recipe, key);
   std::string why;
-  if (auto source = try_open(base, plan, file, why)) return source;
+  if (auto source = try_open(base, plan, file, options.each, why)) return source;
   const auto complain = [&](const std::string& then) {
     if (!why.empty() && options.say) options.say(fmt::format("the packed cache {} cannot be used: {}; {}", file.string(), why, then));
   };
@@ -180,7 +181,7 @@ std::unique_ptr<PackedSource> open_packed_cache(const WeightSource& base, const 
   const FileLock lock(options.folder / fmt::format(".{}.lock", file.filename().string()), options.each);
   // Another process may have made it meanwhile.
   std::string ignored;
-  if (auto source = try_open(base, plan, file, ignored)) return source;
+  if (auto source = try_open(base, plan, file, options.each, ignored)) return source;
   if (lock.held()) PartialFile::remove_leftovers(file);
   build(base, recipe, groups, plan, file, options);
   auto source = std::make_unique<PackedSource>(base, file, plan);

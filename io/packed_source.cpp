@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/mapped_pages.h"
+#include "core/mapping_guard.h"
 #include "io/bnb.h"
 #include "quant/blockwise.h"
 
@@ -50,13 +51,19 @@ void PackedSource::expect_plan(const SafetensorsPlan& plan) const {
   }
 }
 
-void PackedSource::verify() const {
+void PackedSource::verify(const std::function<void()>& each) const {
   const SafetensorsFile& file = shards_.files().front();
   const auto checksums = text_of(file.bytes(file.at(kChecksumsName)));
   const int64_t count = static_cast<int64_t>(file.entries().size()) - 1;
   std::atomic<int64_t> next{0}, damaged{count};
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
     for (int64_t i = next++; i < count && damaged == count; i = next++) {
+      try {
+        if (each) each();
+      } catch (...) {
+        next = count;  // for the other threads
+        throw;
+      }
       const SafetensorsEntry& entry = file.entries()[static_cast<size_t>(i)];
       const std::string_view expected = checksums.substr(static_cast<size_t>(i) * kChecksumDigits, kChecksumDigits);
       if (xxh3_128_passing(file.bytes(entry)) != expected) damaged = i;
@@ -93,6 +100,9 @@ bool PackedSource::holds(const void* address) const {
   const auto* p = static_cast<const std::byte*>(address);
   return p >= bytes.data() && p < bytes.data() + bytes.size();
 }
+
+Place PackedSource::place(const std::string& name) const { return {file().string(), 0, 0, location(name).entry->begin}; }
+void PackedSource::expect_unchanged() const { nibble::expect_unchanged(shards_.files().front().all_bytes()); }
 
 void PackedSource::drop(const std::string& name) const {
   if (is_packed(name)) return drop_bnb_weight(shards_, name);

@@ -2,6 +2,7 @@
 // of the mapped file. What is no weight (configuration, tokenizer, GGUF metadata) is the base's.
 #pragma once
 
+#include <functional>
 #include <set>
 #include <string>
 
@@ -17,8 +18,9 @@ class PackedSource final : public WeightSource {
   // FormatError saying what is wrong with the file.
   PackedSource(const WeightSource& base, const std::filesystem::path& file, const SafetensorsPlan& plan);
 
-  // Reads every byte once, on all threads, and compares the checksums. THROWS FormatError naming the damaged tensor.
-  void verify() const;
+  // Reads every byte once, on all threads, and compares the checksums. `each` is called with every tensor, on any thread, and may throw
+  // to stop. THROWS FormatError naming the damaged tensor.
+  void verify(const std::function<void()>& each = {}) const;
 
   const std::filesystem::path& file() const { return shards_.files().front().path(); }
   int64_t file_bytes() const { return shards_.files().front().size(); }
@@ -33,6 +35,8 @@ class PackedSource final : public WeightSource {
   quant::QuantizedWeight view_packed(const std::string& name) const override;
   bool holds(const void* address) const override;
   bool verified() const override { return true; }  // they were looked at when the file was made
+  Place place(const std::string& name) const override;
+  void expect_unchanged() const override;
   void drop(const std::string& name) const override;
   const GgufFile* gguf() const override { return base_.gguf(); }
   std::string config_json() const override { return base_.config_json(); }

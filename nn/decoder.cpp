@@ -27,7 +27,7 @@ Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
   if (!place.queue) step_ = std::make_unique<TokenStep>(model, rope_, capacity);
 }
 
-Tensor Decoder::feed(std::span<const int32_t> ids) {
+Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& each) {
   if (ids.empty()) throw std::invalid_argument("no tokens to feed");
   if (length_ + static_cast<int64_t>(ids.size()) > capacity_) {
     throw std::invalid_argument(fmt::format("{} tokens do not fit: {} of {} are used", ids.size(), length_, capacity_));
@@ -40,13 +40,13 @@ Tensor Decoder::feed(std::span<const int32_t> ids) {
   // More than a step takes are worth a pass, where they are the whole text.
   const auto at_once = static_cast<size_t>(step_ ? TokenStep::kMaxTokens : 1);
   if (length_ == 0 && (!step_ || ids.size() > at_once)) {
-    run(ids);
+    run(ids, each);
     return logits_;
   }
   for (size_t i = 0; i < ids.size(); i += at_once) {
     const auto part = ids.subspan(i, std::min(at_once, ids.size() - i));
     if (!step_) {
-      run(part);
+      run(part, each);
       continue;
     }
     step_->run(part, caches_, logits_.mutable_data_ptr<float>());
@@ -55,7 +55,7 @@ Tensor Decoder::feed(std::span<const int32_t> ids) {
   return logits_;
 }
 
-void Decoder::run(std::span<const int32_t> ids) {
+void Decoder::run(std::span<const int32_t> ids, const std::function<void()>& each) {
   const auto tokens = static_cast<int64_t>(ids.size());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   std::vector<int32_t> positions(ids.size());
@@ -73,6 +73,7 @@ void Decoder::run(std::span<const int32_t> ids) {
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
   if (!model_.feed) ws_.panels.begin(0);  // with one, nothing is decoded ahead
   for (size_t l = 0; l < model_.layers.size(); ++l) {
+    if (each) each();
     model_.enter(static_cast<int64_t>(l), static_cast<int64_t>(l) + 1);
     layer_forward(model_.layers[l], context, x, y, {}, nullptr, ws_, &caches_[l]);
     std::swap(x, y);

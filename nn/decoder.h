@@ -4,6 +4,7 @@
 // to eight tokens at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -21,14 +22,15 @@ class Decoder {
   Decoder(const Model& model, int64_t capacity, const Place& place = {});
 
   // Appends tokens to the text and returns the logits of the token after them, valid until the next call. SHAPES -> [V], fp32, on
-  // the CPU. THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
-  Tensor feed(std::span<const int32_t> ids);
+  // the CPU. `each` is called before every layer of a prompt and may throw to stop; then the decoder is of no more use.
+  // THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
+  Tensor feed(std::span<const int32_t> ids, const std::function<void()>& each = {});
 
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
 
  private:
-  void run(std::span<const int32_t> ids);  // a pass of matrix products
+  void run(std::span<const int32_t> ids, const std::function<void()>& each);  // a pass of matrix products
 
   const Model& model_;
   RopeTable rope_;

@@ -193,6 +193,12 @@ StepOutcome Optimizer::outcome() {
   return {state_.grad_norm, state_.refused_step};
 }
 
+void Optimizer::go_on() {
+  if (outcome().finite()) return;
+  state_ = {};
+  if (device_) device_->clear();
+}
+
 StateInfo Optimizer::info(size_t index, const StatePart& part) const {
   const std::vector<int64_t> scales{part.bytes / 4};
   return {params_[index].name + part.suffix, part.is_scales ? scales : params_[index].param.sizes().vec(), part.is_codes};
@@ -213,6 +219,18 @@ void Optimizer::each_state(const StateVisit& visit) const {
       const Tensor state = empty_state(what);
       memory_->read(part.offset, part.bytes, state.data_ptr());
       visit(what.name, state);
+    }
+  }
+}
+
+void Optimizer::copy_state(std::byte* to) const { memory_->read(0, layout_.bytes, to); }
+
+void Optimizer::each_state_of(const std::byte* copy, const StateVisit& visit) const {
+  for (size_t i = 0; i < params_.size(); ++i) {
+    for (const StatePart& part : layout_.parts(i)) {
+      const StateInfo what = info(i, part);
+      // LibTorch has no tensor of constant bytes; a visitor only reads.
+      visit(what.name, at::from_blob(const_cast<std::byte*>(copy) + part.offset, what.shape, what.is_codes ? at::kByte : at::kFloat));
     }
   }
 }

@@ -81,6 +81,7 @@ Artifact resolve_artifact(const std::string& src, const std::vector<std::string>
 
 OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place, const OpenOptions& options) {
   const schema::RunConfig& config = artifact.config;
+  if (options.each) options.each();
   auto source = io::open_weight_source(config.model_name_or_path);
   data::Tokenizer tokenizer = open_tokenizer(*source);
   OpenedModel opened{std::move(source), std::move(tokenizer), {}, std::nullopt};
@@ -94,8 +95,9 @@ OpenedModel open_artifact(const Artifact& artifact, const nn::Place& place, cons
   if (options.memory != nullptr) options.memory->set_plan(planned.plan);
   {
     const MemoryStage stage(place.account, "loading the base", MemoryPart::kBase);
-    opened.model = load_base(*opened.source, config, planned.base(), place, {[](const std::string& line) { std::cerr << line << "\n"; }, {}});
+    opened.model = load_base(*opened.source, config, planned.base(), place, {[](const std::string& line) { std::cerr << line << "\n"; }, options.each});
   }
+  if (options.each) options.each();
   if (artifact.adapter) {
     const MemoryStage stage(place.account, "attaching the adapter", MemoryPart::kAdapters);
     const io::Adapter adapter = io::read_adapter(*artifact.adapter, opened.model.config);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,7 @@ struct OpenedModel {
 struct OpenOptions {
   ForwardShape shape = {};      // what the model will be asked; no tokens: windows of max_length
   RunMemory* memory = nullptr;  // learns the plan, and at an error what was being done
+  std::function<void()> each = {};  // called again and again while it is opened, from any thread; may throw to stop
 };
 
 // Loads the base, where it fits (trainer/forward_plan.h), and the adapter, to `place`. THROWS OutOfMemoryError where no choice that

@@ -30,10 +30,10 @@ int64_t checkpoints_to_come(const schema::RunConfig& config, const RunState& sta
 
 }  // namespace
 
-int64_t checkpoint_bytes(const TrainingModel& training) {
+int64_t checkpoint_bytes(const nn::Model& model, const optim::Optimizer& optimizer) {
   int64_t bytes = kTextBytes;
-  training.model.each_lora([&](const std::string&, const nn::Lora& lora) { bytes += static_cast<int64_t>(lora.a.nbytes() + lora.b.nbytes()); });
-  for (const optim::StateInfo& state : training.optimizer.state_info()) {
+  model.each_lora([&](const std::string&, const nn::Lora& lora) { bytes += static_cast<int64_t>(lora.a.nbytes() + lora.b.nbytes()); });
+  for (const optim::StateInfo& state : optimizer.state_info()) {
     bytes += io::checked_bytes(state.shape, state.is_codes ? DType::kU8 : DType::kF32);
   }
   return bytes;

@@ -6,14 +6,15 @@
 #include <optional>
 #include <string>
 
+#include "nn/model.h"
+#include "optim/optimizer.h"
 #include "schema/run_config.h"
 #include "trainer/run_state.h"
-#include "trainer/training_model.h"
 
 namespace nibble::trainer {
 
 // Of the files that one checkpoint holds; the few KiB of text beside the tensors are a guess.
-int64_t checkpoint_bytes(const TrainingModel& training);
+int64_t checkpoint_bytes(const nn::Model& model, const optim::Optimizer& optimizer);
 
 // THROWS IoError where the disk does not hold the checkpoint that is to be saved now.
 void expect_room_to_save(const std::filesystem::path& run_folder, int64_t step, int64_t bytes);

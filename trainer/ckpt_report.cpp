@@ -7,6 +7,12 @@
 
 namespace nibble::trainer {
 namespace fs = std::filesystem;
+namespace {
+
+// And not one under the temporary name that it has until it is whole.
+bool is_checkpoint(const io::CheckpointInfo& info) { return io::checkpoint_step(info.path.filename().string()).has_value(); }
+
+}  // namespace
 
 std::vector<io::CheckpointInfo> find_checkpoints(const fs::path& folder, io::CheckDepth depth) {
   fs::path named = folder.lexically_normal();
@@ -15,7 +21,17 @@ std::vector<io::CheckpointInfo> find_checkpoints(const fs::path& folder, io::Che
   if (fs::exists(folder, error) && io::checkpoint_step(named.filename().string())) {
     return {io::check_checkpoint(folder, depth)};
   }
-  return io::list_checkpoints(folder, depth);
+  std::vector<io::CheckpointInfo> found;
+  for (io::CheckpointInfo info : io::list_checkpoints(folder, depth)) {
+    // A run may be at work: what it replaced or removed while it was looked at is looked at again.
+    if (is_checkpoint(info) && info.state != io::CheckpointState::kGood) {
+      if (!fs::exists(info.path, error)) continue;
+      info = io::check_checkpoint(info.path, depth);
+      if (!fs::exists(info.path, error)) continue;
+    }
+    found.push_back(std::move(info));
+  }
+  return found;
 }
 
 std::string ckpt_json(const std::vector<io::CheckpointInfo>& checkpoints) {
@@ -40,7 +56,7 @@ std::string ckpt_text(const std::vector<io::CheckpointInfo>& checkpoints) {
 
 ExitCode ckpt_verdict(const std::vector<io::CheckpointInfo>& checkpoints) {
   const bool good = std::all_of(checkpoints.begin(), checkpoints.end(),
-                                [](const auto& info) { return info.state == io::CheckpointState::kGood; });
+                                [](const auto& info) { return info.state == io::CheckpointState::kGood || !is_checkpoint(info); });
   return good ? ExitCode::kOk : ExitCode::kDamagedFile;
 }
 

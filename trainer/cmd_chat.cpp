@@ -6,6 +6,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "trainer/input_lines.h"
 #include "trainer/text_session.h"
 
 namespace nibble::trainer {
@@ -29,14 +30,13 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   data::Conversation said;
   if (!options.system.empty()) said.messages.push_back({"system", options.system});
   if (terminal) std::cerr << "One line is one message; /exit or the end of input ends the conversation.\n";
+  InputLines input(STDIN_FILENO);
   while (true) {
     if (terminal) std::cerr << "> " << std::flush;
-    std::string line;
-    if (!std::getline(std::cin, line)) break;
-    if (line.ends_with('\r')) line.pop_back();
-    if (line == "/exit") break;
-    if (line.empty()) continue;
-    said.messages.push_back({"user", line});
+    const std::optional<std::string> line = input.next([&] { return session.stop().requested(); });
+    if (!line || *line == "/exit") break;
+    if (line->empty()) continue;
+    said.messages.push_back({"user", *line});
     const Generated out = session.write(session.chat_prompt(said), /*live=*/!common.json);
     said.messages.push_back({"assistant", as_content(session.tokenizer().decode(out.ids, /*skip_special_tokens=*/true))});
   }
@@ -45,6 +45,7 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
     for (const data::Message& message : said.messages) messages.push_back({{"role", message.role}, {"content", message.content}});
     std::cout << nlohmann::ordered_json{{"messages", messages}}.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   }
+  session.stop().check("talking");
   return 0;
 }
 

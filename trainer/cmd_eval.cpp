@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -36,6 +37,8 @@ std::vector<int32_t> text_ids(const data::Tokenizer& tokenizer, const Options& o
 }
 
 int run(const Options& options, const CommonOptions& common, RunMemory& memory) {
+  const StopRequest stop;
+  const auto check = [&] { stop.check("evaluating; nothing was changed"); };
   const Artifact artifact = resolve_artifact(options.src, common.set);
   const schema::RunConfig& config = artifact.config;
   nn::Place place = choose_place(config, [](const std::string& text) { std::cerr << text << "\n"; });
@@ -43,14 +46,10 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   memory.watch(place.queue);
   ForwardShape shape;
   if (options.text.empty()) shape = {config.per_device_eval_batch_size, config.max_length};
-  OpenedModel opened = open_artifact(artifact, place, {shape, &memory});
+  OpenedModel opened = open_artifact(artifact, place, {shape, &memory, check});
   const int64_t window = std::min(config.max_length, opened.model.config.max_position_embeddings);
   const MemoryStage stage(place.account, "evaluating");
   nn::Pass pass(opened.model, window, place);
-  const StopRequest stop;
-  const auto check = [&] {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while evaluating; nothing was changed", stop.name()));
-  };
   const auto start = std::chrono::steady_clock::now();
   Score score;
   if (!options.text.empty()) {
@@ -64,6 +63,9 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double rate = static_cast<double>(score.tokens) / seconds;
+  if (!std::isfinite(score.loss())) {
+    std::cerr << fmt::format("warning: the loss is {}, not finite: the model, or its adapter, computes no numbers for this text\n", score.loss());
+  }
   if (common.json) {
     nlohmann::ordered_json out{{"tokens", score.tokens}, {"nll", score.nll}, {"loss", score.loss()}, {"perplexity", score.perplexity()}, {"tokens_per_s", rate}};
     std::cout << out.dump() << "\n";

@@ -46,7 +46,7 @@ int64_t folder_bytes(const fs::path& folder) {
 
 constexpr const char* kAdapterFiles[] = {"adapter_config.json", "adapter_model.safetensors"};
 
-void export_adapter(const io::WeightSource& source, const Artifact& artifact, const fs::path& out) {
+void export_adapter(const io::WeightSource& source, const Artifact& artifact, const fs::path& out, const StopRequest& stop) {
   const io::Adapter adapter = io::read_adapter(*artifact.adapter, source.config());  // every tensor checked
   io::expect_replaceable(out, *artifact.adapter);
   int64_t bytes = 0;
@@ -59,35 +59,34 @@ void export_adapter(const io::WeightSource& source, const Artifact& artifact, co
     to.write(from.bytes());
     to.close();
   }
+  stop.check("exporting; nothing was written");
   staged.commit();
   io::read_adapter(out, source.config());  // what was written is what a reader will see
 }
 
-void export_merged(const io::WeightSource& source, const Artifact& artifact, const Options& options) {
+void export_merged(const io::WeightSource& source, const Artifact& artifact, const Options& options, const StopRequest& stop) {
   const io::Adapter adapter = io::read_adapter(*artifact.adapter, source.config());
-  const StopRequest stop;
   io::MergeOptions merge;
   merge.base = options.merge_base == "original" ? io::MergeBase::kOriginal : io::MergeBase::kDequantized;
   merge.quant = quant_config(artifact.config);
   merge.compute_dtype = compute_dtype(artifact.config);
   merge.max_shard_bytes = std::max<int64_t>(1, static_cast<int64_t>(options.max_shard_gib * 1024.0 * 1024.0 * 1024.0));
-  merge.progress = [&](int64_t, int64_t) {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while merging; nothing was written", stop.name()));
-  };
+  merge.progress = [&](int64_t, int64_t) { stop.check("merging; nothing was written"); };
   io::merge_adapter(source, adapter, options.out, merge);
 }
 
 // The trained model against the exported folder, as a consumer would load it.
-Fidelity verify(const Artifact& artifact, const Options& options, RunMemory& memory) {
+Fidelity verify(const Artifact& artifact, const Options& options, const StopRequest& stop, RunMemory& memory) {
+  const auto check = [&] { stop.check(fmt::format("comparing the models; {} is complete", options.out)); };
   nn::Place place;
   place.account = &memory.account();
   const MemoryStage stage(place.account, "comparing the exported model with the trained one");
-  OpenedModel trained = open_artifact(artifact, place);
+  OpenedModel trained = open_artifact(artifact, place, {{}, nullptr, check});
   Artifact merged;
   merged.config = artifact.config;
   merged.config.model_name_or_path = options.out;
   merged.config.load_in_4bit = false;
-  OpenedModel exported = open_artifact(merged, place);
+  OpenedModel exported = open_artifact(merged, place, {{}, nullptr, check});
   const std::string text = options.text.empty() ? kVerifyText : read_text(options.text);
   std::vector<int32_t> ids = trained.tokenizer.encode(text, /*add_special_tokens=*/false);
   constexpr size_t kWindow = 256, kWindows = 16;
@@ -96,10 +95,11 @@ Fidelity verify(const Artifact& artifact, const Options& options, RunMemory& mem
     windows.emplace_back(ids.begin() + static_cast<int64_t>(begin), ids.begin() + static_cast<int64_t>(std::min(begin + kWindow, ids.size())));
   }
   if (windows.empty()) throw DataError("the text for --verify has fewer than two tokens", {options.text});
-  return compare_models(trained.model, exported.model, windows);
+  return compare_models(trained.model, exported.model, windows, check);
 }
 
 int run(const Options& options, const CommonOptions& common, RunMemory& memory) {
+  const StopRequest stop;
   const MemoryStage stage(&memory.account(), "exporting");
   const auto start = std::chrono::steady_clock::now();
   const Artifact artifact = resolve_artifact(options.src, common.set);
@@ -107,15 +107,15 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   const auto source = io::open_weight_source(artifact.config.model_name_or_path);
   const bool merged = options.format == "merged";
   if (merged) {
-    export_merged(*source, artifact, options);
+    export_merged(*source, artifact, options, stop);
   } else {
-    export_adapter(*source, artifact, options.out);
+    export_adapter(*source, artifact, options.out, stop);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::optional<Fidelity> fidelity;
   if (options.verify) {
     if (!merged) throw ConfigError("--verify compares a merged model with the trained one; add --format merged (an adapter is checked anyway)");
-    fidelity = verify(artifact, options, memory);
+    fidelity = verify(artifact, options, stop, memory);
   }
   const int64_t bytes = folder_bytes(options.out);
   if (common.json) {

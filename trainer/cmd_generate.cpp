@@ -24,9 +24,11 @@ int run(Options& options, const CommonOptions& common, RunMemory& memory) {
   const Generated out = session.write(prompt_ids, /*live=*/!common.json);
   if (common.json) {
     nlohmann::ordered_json object{{"text", session.tokenizer().decode(out.ids, /*skip_special_tokens=*/true)}, {"ids", out.ids},
-                                  {"tokens_per_s", out.tokens_per_s()}, {"prompt_ids", prompt_ids}, {"prompt_s", out.prompt_seconds}};
+                                  {"tokens_per_s", out.tokens_per_s()}, {"prompt_ids", prompt_ids}, {"prompt_s", out.prompt_seconds},
+                                  {"interrupted", out.stopped}};
     std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   }
+  if (out.stopped) session.stop().check("generating: the text ends early");
   return 0;
 }
 

@@ -12,10 +12,12 @@ Command make_resume_command() {
             struct Options {
               std::filesystem::path run;
               std::string from;
+              std::vector<std::string> allow_changed;
             };
             const auto o = std::make_shared<Options>();
             app.add_option("RUN_DIR", o->run, "The run's output_dir")->required();
             app.add_option("--from", o->from, "The checkpoint to continue: checkpoint-N; later ones are removed at the next save");
+            add_allow_changed(app, o->allow_changed);
             return [o, &common] {
               const std::filesystem::path config = o->run / "config.yaml";
               if (!std::filesystem::exists(config)) {
@@ -24,7 +26,7 @@ Command make_resume_command() {
               schema::LoadedConfig loaded = schema::load_run_config(config, common.set, schema::Needs::kTraining);
               // The folder may have moved since the run was started.
               loaded.config.output_dir = std::filesystem::absolute(o->run).lexically_normal().string();
-              return train_run(loaded, {true, o->from}, /*dry_run=*/false, common.json);
+              return train_run(loaded, {{true, o->from, AllowedChanges(o->allow_changed)}, /*dry_run=*/false, common.json});
             };
           }};
 }

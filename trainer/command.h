@@ -36,6 +36,7 @@ Command make_preprocess_command();
 Command make_inspect_command();
 Command make_tokenize_command();
 Command make_ckpt_command();
+Command make_verify_resume_command();
 Command make_config_command();
 Command make_doctor_command();
 

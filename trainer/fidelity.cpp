@@ -23,12 +23,17 @@ int64_t longest(const std::vector<std::vector<int32_t>>& windows) {
 
 }  // namespace
 
-Fidelity compare_models(nn::Model& trained, nn::Model& exported, const std::vector<std::vector<int32_t>>& windows) {
+Fidelity compare_models(nn::Model& trained, nn::Model& exported, const std::vector<std::vector<int32_t>>& windows,
+                        const std::function<void()>& each) {
+  const auto distribution = [&](nn::Pass& pass, const std::vector<int32_t>& ids) {
+    if (each) each();
+    return log_probabilities(pass, ids);
+  };
   Fidelity f;
   nn::Pass trained_pass(trained, longest(windows)), exported_pass(exported, longest(windows));
   double agreed = 0.0;
   for (const std::vector<int32_t>& ids : windows) {
-    const Tensor p = log_probabilities(trained_pass, ids), q = log_probabilities(exported_pass, ids);
+    const Tensor p = distribution(trained_pass, ids), q = distribution(exported_pass, ids);
     const auto predicted = static_cast<int64_t>(ids.size()) - 1;
     const Tensor kl = (p.exp() * (p - q)).sum(-1);
     f.kl += kl.sum().item<double>();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "nn/model.h"
@@ -17,7 +18,9 @@ struct Fidelity {
   double exported_loss = 0.0;
 };
 
-// Compares both models on windows of token ids, each on its own. REQUIRES windows of at least two tokens.
-Fidelity compare_models(nn::Model& trained, nn::Model& exported, const std::vector<std::vector<int32_t>>& windows);
+// Compares both models on windows of token ids, each on its own. `each` is called before every pass and may throw to stop.
+// REQUIRES windows of at least two tokens.
+Fidelity compare_models(nn::Model& trained, nn::Model& exported, const std::vector<std::vector<int32_t>>& windows,
+                        const std::function<void()>& each = {});
 
 }  // namespace nibble::trainer

@@ -125,6 +125,7 @@ FixedChoices fixed_choices(const schema::RunConfig& config) {
   if (config.base_residency != BaseResidency::kAuto) fixed.streamed = config.base_residency == BaseResidency::kStreamed;
   if (config.offload_embedding != AutoSwitch::kAuto) fixed.offload_embedding = config.offload_embedding == AutoSwitch::kTrue;
   if (config.parallel_passes > 0) fixed.parallel_passes = config.parallel_passes;
+  if (config.save_in_background != AutoSwitch::kAuto) fixed.background_save = config.save_in_background == AutoSwitch::kTrue;
   if (config.paged_budget_mib > 0) fixed.paged_budget_bytes = config.paged_budget_mib << 20;
   return fixed;
 }
@@ -146,6 +147,7 @@ PlanInput plan_input(const schema::RunConfig& config, const nn::ModelConfig& mod
   input.pass_tokens = pass_tokens;
   input.cores = at::get_num_threads();
   input.accumulation_steps = config.gradient_accumulation_steps;
+  input.saves_midway = config.save_steps > 0 && (config.max_steps < 0 || config.save_steps < config.max_steps);
   input.fixed = fixed_choices(config);
   input.choices = fastest_choices(input);
   return input;

@@ -14,6 +14,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+struct Stopped {};  // thrown out of the prompt
+
 }  // namespace
 
 double Generated::tokens_per_s() const {
@@ -37,10 +39,20 @@ Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt,
   auto start = Clock::now();
   const MemoryStage stage(options.place.account, "generating", MemoryPart::kCache);
   nn::Decoder decoder(model, prompt_tokens + limit, options.place);
-  Tensor logits = decoder.feed(prompt);
+  Tensor logits;
+  try {
+    logits = decoder.feed(prompt, [&] {
+      if (options.stopping && options.stopping()) throw Stopped();
+    });
+  } catch (const Stopped&) {
+    out.stopped = true;
+    return out;
+  }
   out.prompt_seconds = seconds_since(start);
   start = Clock::now();
   for (int64_t i = 0; i < limit; ++i) {
+    out.stopped = options.stopping && options.stopping();
+    if (out.stopped) break;
     const std::span<const float> choices(logits.const_data_ptr<float>(), static_cast<size_t>(vocab));
     const int32_t id = nn::choose_token(choices, options.temperature, options.seed, static_cast<uint64_t>(i));
     out.ids.push_back(id);

@@ -16,12 +16,14 @@ struct GenerateOptions {
   std::vector<int64_t> stop_ids;     // ends the text; the stopping token is kept
   int64_t vocab = 0;                 // only ids below are chosen: a model's vocabulary may be padded beyond its tokenizer's. 0: all
   nn::Place place = {};              // where the model is
+  std::function<bool()> stopping;    // polled with every layer of the prompt and every token: true ends the text; may be empty
 };
 
 struct Generated {
   std::vector<int32_t> ids;          // new tokens only
   double seconds = 0.0;              // after the prompt was read
   double prompt_seconds = 0.0;
+  bool stopped = false;              // by `stopping`: there would be more
 
   double tokens_per_s() const;
 };

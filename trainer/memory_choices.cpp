@@ -32,7 +32,7 @@ bool MemoryChoices::operator==(const MemoryChoices& other) const {
   return std::equal(recompute.begin(), recompute.end(), other.recompute.begin(), other.recompute.end(), same_level) &&
          loss_chunk_tokens == other.loss_chunk_tokens && streamed == other.streamed &&
          offload_embedding == other.offload_embedding && paged_budget_bytes == other.paged_budget_bytes &&
-         parallel_passes == other.parallel_passes;
+         parallel_passes == other.parallel_passes && background_save == other.background_save;
 }
 
 std::vector<nn::RecomputePolicy> every_layer(int64_t layers, Recompute level) {
@@ -55,6 +55,7 @@ std::string choices_text(const MemoryChoices& choices) {
   if (choices.offload_embedding) text += "; embedding in host memory";
   if (choices.paged_budget_bytes > 0) text += fmt::format("; {} MiB of the optimizer's state resident", choices.paged_budget_bytes >> 20);
   if (choices.parallel_passes > 1) text += fmt::format("; {} passes at a time", choices.parallel_passes);
+  if (choices.background_save) text += "; checkpoints written in the background";
   return text;
 }
 
@@ -66,6 +67,7 @@ std::string choices_json(const MemoryChoices& choices) {
   out["offload_embedding"] = choices.offload_embedding;
   out["paged_budget_bytes"] = choices.paged_budget_bytes;
   out["parallel_passes"] = choices.parallel_passes;
+  out["background_save"] = choices.background_save;
   return out.dump();
 }
 

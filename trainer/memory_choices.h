@@ -19,6 +19,7 @@ struct MemoryChoices {
   bool offload_embedding = false;              // the embedding stays in host memory, on a CPU in its file
   int64_t paged_budget_bytes = 0;              // resident at most of a paged optimizer's state; 0: all of it
   int64_t parallel_passes = 1;                 // of a step at a time, each on one core (trainer/pass_team.h)
+  bool background_save = false;                // checkpoints are written from a copy (trainer/checkpoint_writer.h)
 
   bool operator==(const MemoryChoices& other) const;
 };
@@ -31,6 +32,7 @@ struct FixedChoices {
   std::optional<bool> offload_embedding;
   std::optional<int64_t> paged_budget_bytes;
   std::optional<int64_t> parallel_passes;
+  std::optional<bool> background_save;
 };
 
 // Every layer at one level.

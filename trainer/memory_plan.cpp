@@ -219,6 +219,10 @@ class Planner {
     const int64_t budget = in_.choices.paged_budget_bytes;
     add("optimizer state", MemoryPart::kOptimizer, paged && budget > 0 ? std::min(state, budget) : state);
     if (paged && budget > 0 && budget < state) add_on_host("optimizer state", MemoryPart::kOptimizer, state);
+    if (!in_.choices.background_save) return;
+    const int64_t copy = checkpoint_copy_bytes(in_);
+    if (!on_device()) add("copy of a checkpoint", MemoryPart::kCheckpoint, copy);
+    add_on_host("copy of a checkpoint", MemoryPart::kCheckpoint, copy);
   }
 
   void step() {
@@ -304,6 +308,8 @@ int64_t optimizer_state_bytes(const PlanInput& input) {
   const int64_t alignment = optim::optimizer_kind(input.optimizer.optim).paged ? kPage : kLine;
   return (layer + alignment - 1) / alignment * alignment * (input.model.num_hidden_layers - 1) + layer;
 }
+
+int64_t checkpoint_copy_bytes(const PlanInput& input) { return adapter_parameters(input) * input.element_bytes + optimizer_state_bytes(input); }
 
 MemoryPlan plan_memory(const PlanInput& input) { return Planner(input).run(); }
 

@@ -48,6 +48,7 @@ struct PlanInput {
   int64_t looked_up_bytes = -1;      // of an embedding that stays in its file, what a run touches; -1: all of it
   bool attention_on_host = false;    // StepShape's
   bool cuda_graphs = false;          // on a device, pieces of layers are recorded (trainer/graph_use.h)
+  bool saves_midway = false;         // checkpoints are saved while training goes on, not only at its end
   FixedChoices fixed;
   MemoryChoices choices;
 };
@@ -105,5 +106,6 @@ int64_t layer_base_bytes(const PlanInput& input);
 int64_t adapter_parameters(const PlanInput& input);
 int64_t largest_weight_bytes(const PlanInput& input);  // of a linear, in the compute dtype
 int64_t optimizer_state_bytes(const PlanInput& input);
+int64_t checkpoint_copy_bytes(const PlanInput& input);  // adapter and optimizer state, in host memory
 
 }  // namespace nibble::trainer

@@ -56,6 +56,11 @@ std::vector<int64_t> budgets_of(const PlanInput& in) {
   return budgets;
 }
 
+// Where saves are due before the end. Who has the state paged out of a CPU's memory does not want a copy of all of it there.
+bool may_copy_checkpoints(const PlanInput& in) {
+  return in.saves_midway && (in.device == PlanDevice::kCuda || !optim::optimizer_kind(in.optimizer.optim).paged);
+}
+
 // `below` layers at `more`, the others at `less`.
 std::vector<nn::RecomputePolicy> mix(int64_t layers, int64_t below, Recompute more, Recompute less) {
   std::vector<nn::RecomputePolicy> recompute = every_layer(layers, less);
@@ -175,7 +180,15 @@ class Search {
 }  // namespace
 
 PlannedRun search_plan(const PlanInput& input, int64_t budget_bytes, const HardwareSpeed& speed) {
-  return Search(input, budget_bytes, speed).run();
+  PlanInput without = input;
+  without.choices.background_save = input.fixed.background_save.value_or(false);
+  PlannedRun run = Search(without, budget_bytes, speed).run();
+  if (input.fixed.background_save || !run.fits || !may_copy_checkpoints(input)) return run;
+  // The copy makes no step faster, so it takes what is left.
+  PlanInput with = run.input;
+  with.choices.background_save = true;
+  if (plan_memory(with).total_bytes() <= budget_bytes) run.input = with;
+  return run;
 }
 
 MemoryChoices fastest_choices(const PlanInput& input) {
@@ -186,6 +199,7 @@ MemoryChoices fastest_choices(const PlanInput& input) {
   choices.offload_embedding = input.fixed.offload_embedding.value_or(false);
   choices.paged_budget_bytes = input.fixed.paged_budget_bytes.value_or(0);
   choices.parallel_passes = parallel_passes(input, choices.streamed).front();
+  choices.background_save = input.fixed.background_save.value_or(may_copy_checkpoints(input));
   return choices;
 }
 

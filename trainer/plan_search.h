@@ -3,7 +3,8 @@
 // Tried are all combinations of what is not fixed: passes at a time, embedding on the device or the host, chunks of the loss, how much of a
 // paged optimizer's state is resident, the base resident or streamed. For each, the mix of recompute levels that fits at the
 // least cost: layers at the bottom rebuild more, those at the top less, for the stack of kept activations is highest when the
-// top layers' backward runs. Between two levels the smallest number of rebuilding layers that fits is found by bisection.
+// top layers' backward runs. Between two levels the smallest number of rebuilding layers that fits is found by bisection. What is
+// left then may hold the copy from which checkpoints are written in the background.
 #pragma once
 
 #include "trainer/memory_plan.h"

@@ -1,6 +1,5 @@
 #include "trainer/prepare_data.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -12,16 +11,14 @@
 
 namespace nibble::trainer {
 PreparedData prepare_data(const schema::LoadedConfig& loaded, const std::string& doing) {
+  const StopRequest stop;
   Progress progress(std::cerr, terminal_columns(STDERR_FILENO));
   for (const std::string& note : loaded.notes) progress.message(note);
   if (loaded.config.train_file.empty()) throw ConfigError("train_file is missing: name the files to prepare", {loaded.file.string()});
   expect_data_files(loaded.config);
-  const StopRequest stop;
   DataHooks hooks;
   hooks.say = [&](const std::string& line) { progress.message(line); };
-  hooks.each = [&] {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while {} the data: nothing was kept", stop.name(), doing));
-  };
+  hooks.each = [&] { stop.check(doing + " the data: nothing was kept"); };
   PreparedData prepared{open_tokenizer(loaded.config.model_name_or_path), {}};
   prepared.data = load_run_data(loaded.config, prepared.tokenizer, hooks);
   return prepared;

@@ -18,14 +18,16 @@ bool rehearses(const schema::RunConfig& config, const RunMemory& memory, const n
 }
 
 void rehearse(const schema::RunConfig& config, const RunInputs& inputs, const StepOptions& step, TrainingModel& training,
-              RunMemory& memory, RunFolder& folder, const std::function<void(const std::string&)>& say) {
+              RunMemory& memory, RunFolder& folder, const StopRequest& stop,
+              const std::function<void(const std::string&)>& say) {
   const MemoryStage stage(&memory.account(), "making the worst step first");
   const WorstShape train = worst_shape(inputs.data.train, config.per_device_train_batch_size, step.pass_tokens, step.pass_multiple, step.at_a_time);
   WorstShape evaluation;
   if (config.eval_strategy != EvalStrategy::kNo) {
     evaluation = worst_shape(inputs.data.validation, config.per_device_eval_batch_size, step.pass_tokens, step.pass_multiple);
   }
-  make_worst_step(training.model, training.passes, training.optimizer, step.pass, train, evaluation);
+  make_worst_step(training.model, training.passes, training.optimizer, step.pass, train, evaluation,
+                  [&] { stop.check("making the worst step first: nothing was trained"); });
   training.report_memory();
   memory.look();
   constexpr double kMib = 1024.0 * 1024.0;

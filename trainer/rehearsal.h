@@ -16,8 +16,10 @@ namespace nibble::trainer {
 // training, only where the plan takes more than half of what there is: a run with so much room to spare does not run out.
 bool rehearses(const schema::RunConfig& config, const RunMemory& memory, const nn::Place& place);
 
-// Makes the worst step and tells planned and measured memory by component, on `say` and in the run's log.
+// Makes the worst step and tells planned and measured memory by component, on `say` and in the run's log. THROWS Interrupted where
+// a stop is requested on the way.
 void rehearse(const schema::RunConfig& config, const RunInputs& inputs, const StepOptions& step, TrainingModel& training,
-              RunMemory& memory, RunFolder& folder, const std::function<void(const std::string&)>& say);
+              RunMemory& memory, RunFolder& folder, const StopRequest& stop,
+              const std::function<void(const std::string&)>& say);
 
 }  // namespace nibble::trainer

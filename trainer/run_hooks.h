@@ -3,6 +3,7 @@
 
 #include "schema/load.h"
 #include "trainer/accounting.h"
+#include "trainer/checkpoint_writer.h"
 #include "trainer/run_folder.h"
 #include "trainer/train_loop.h"
 #include "trainer/training_model.h"
@@ -16,6 +17,9 @@ struct HookParts {
   RunFolder& folder;
   MetricsLog& metrics;
   TrainingModel& training;
+  data::BatchStream& batches;
+  const StepOptions& step;
+  CheckpointWriter& checkpoints;
   RunMemory& memory;
   Progress& progress;
   const StopRequest& stop;

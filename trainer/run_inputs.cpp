@@ -46,6 +46,8 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
     const Lengths scored = longest_of(inputs.data.validation);
     set_eval_batch(input, std::min(config.per_device_eval_batch_size, inputs.data.validation.rows()), scored.row, scored.document);
   }
+  const int64_t batches = (inputs.data.train.rows() + config.per_device_train_batch_size - 1) / config.per_device_train_batch_size;
+  input.saves_midway = config.save_steps > 0 && config.save_steps < total_steps(config, batches);
   input.process_bytes = resident_bytes();
   input.looked_up_bytes = looked_up_bytes(inputs.data.train, inputs.data.validation, input.model.hidden_size * input.element_bytes);
   if (!input.fixed.streamed && !can_be_streamed(*inputs.source, config, static_cast<bool>(place.queue))) input.fixed.streamed = false;
@@ -61,12 +63,17 @@ void make_plan(RunInputs& inputs, const schema::RunConfig& config, const nn::Pla
 RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& place, const DataHooks& hooks) {
   const MemoryStage stage(place.account, "reading the data", MemoryPart::kLibraries);
   expect_data_files(config);
+  const auto poll = [&] {
+    if (hooks.each) hooks.each();
+  };
+  poll();
   auto source = io::open_weight_source(config.model_name_or_path);
   if (config.max_length > source->config().max_position_embeddings) {
     throw ConfigError(fmt::format("max_length = {} is more than the model's {} positions", config.max_length,
                                   source->config().max_position_embeddings));
   }
   data::Tokenizer tokenizer = open_tokenizer(*source);
+  poll();
   if (tokenizer.vocab_size() > source->config().vocab_size) {
     throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer.vocab_size(),
                                   source->config().vocab_size), source->path().string());
@@ -77,6 +84,7 @@ RunInputs open_run_inputs(const schema::RunConfig& config, const nn::Place& plac
   inputs.identity.base_hash = inputs.source->fingerprint();
   inputs.identity.tokenizer_hash = inputs.tokenizer.hash();
   inputs.identity.config_fingerprint = fingerprint(config);
+  poll();
   make_plan(inputs, config, place);
   return inputs;
 }
@@ -86,6 +94,7 @@ std::vector<std::string> describe_plan(const RunInputs& inputs) {
   const auto gib = [](int64_t bytes) { return static_cast<double>(bytes) / kGib; };
   PlanInput fastest = inputs.plan;
   fastest.choices = fastest_choices(inputs.plan);
+  fastest.choices.background_save = inputs.plan.choices.background_save;  // no step's time
   std::vector<std::string> lines{fmt::format("memory: {:.2f} GiB planned, {:.2f} GiB there ({}); {}", gib(plan_memory(inputs.plan).total_bytes()),
                                  gib(inputs.budget.bytes), inputs.budget.of, choices_text(inputs.plan.choices))};
   if (inputs.plan.choices == fastest.choices) return lines;

@@ -1,10 +1,27 @@
 #include "trainer/run_state.h"
 
+#include <array>
+
 #include "core/error.h"
 #include "io/checkpoint.h"
+#include "schema/json_text.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
+namespace {
+
+// Fields that checkpoints of earlier versions do not have; then they are as in a new state.
+constexpr std::array<const char*, 2> kAddedLater{"skipped_steps", "loss_watch"};
+
+void add_later_fields(OrderedJson& state) {
+  if (!state.is_object()) return;
+  const OrderedJson fresh = to_json_object(RunState{});
+  for (const char* name : kAddedLater) {
+    if (!state.contains(name)) state[name] = fresh.at(name);
+  }
+}
+
+}  // namespace
 
 void RunState::log(const MetricsRow& row) {
   log_history.push_back(row);
@@ -14,8 +31,8 @@ void RunState::log(const MetricsRow& row) {
 std::string run_state_json(const RunState& state) { return to_json_object(state).dump(2) + "\n"; }
 
 RunState parse_run_state(const std::string& json, const std::string& path) {
-  const OrderedJson parsed = OrderedJson::parse(json, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_discarded()) throw FormatError("not JSON; resume from another checkpoint", path);
+  OrderedJson parsed = schema::parse_ordered_json(json, path);
+  add_later_fields(parsed);
   RunState state = from_json_object<RunState>(parsed, path);
   int64_t last = 0;
   for (const MetricsRow& row : state.log_history) {

@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "trainer/from_config.h"
 #include "trainer/placement.h"
-#include "trainer/stop_request.h"
 
 namespace nibble::trainer {
 namespace {
@@ -75,7 +74,8 @@ int64_t estimated_tokens(const std::string& text) {
 TextSession::TextSession(const TextOptions& options, const CommonOptions& common, RunMemory& memory, int64_t prompt_tokens)
     : options_(options), artifact_(resolve_artifact(options.src, common.set)), place_(chosen_place(artifact_, memory)),
       opened_(open_artifact(artifact_, place_,
-                            {ForwardShape{1, prompt_tokens, prompt_tokens + options.generate.max_new_tokens, /*cut=*/false}, &memory})) {
+                            {ForwardShape{1, prompt_tokens, prompt_tokens + options.generate.max_new_tokens, /*cut=*/false}, &memory,
+                             [this] { stop_.check("loading the model"); }})) {
   const nn::ModelConfig& model = opened_.model.config;
   if (tokenizer().vocab_size() > model.vocab_size) {
     throw FormatError(fmt::format("the tokenizer has {} tokens and the model {}: they do not belong together", tokenizer().vocab_size(), model.vocab_size),
@@ -85,6 +85,7 @@ TextSession::TextSession(const TextOptions& options, const CommonOptions& common
   generate.seed = static_cast<uint64_t>(options_.seed);
   generate.place = place_;
   generate.vocab = tokenizer().vocab_size();
+  generate.stopping = [this] { return stop_.requested(); };
   if (options_.ignore_eos) return;
   generate.stop_ids = model.eos_token_ids;
   if (tokenizer().eos_id() >= 0) generate.stop_ids.push_back(tokenizer().eos_id());
@@ -106,10 +107,8 @@ std::vector<int32_t> TextSession::chat_prompt(const data::Conversation& conversa
 }
 
 Generated TextSession::write(const std::vector<int32_t>& prompt, bool live) {
-  const StopRequest stop;
   LiveText shown(tokenizer());
   Generated out = generate_text(opened_.model, prompt, options_.generate, [&](int32_t id) {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while generating", stop.name()));
     if (live) shown.add(id);
   });
   if (live) shown.finish();

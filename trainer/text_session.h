@@ -10,6 +10,7 @@
 #include "trainer/artifact.h"
 #include "trainer/command.h"
 #include "trainer/generate_text.h"
+#include "trainer/stop_request.h"
 
 namespace nibble::trainer {
 
@@ -37,10 +38,13 @@ class TextSession {
   // THROWS ConfigError where there is no template, DataError where it refuses the conversation.
   std::vector<int32_t> chat_prompt(const data::Conversation& conversation);
 
-  // live: the text is printed as it is made. THROWS Interrupted on a signal, which only matters while text is made.
+  // live: the text is printed as it is made. A signal ends it there.
   Generated write(const std::vector<int32_t>& prompt, bool live);
 
+  const StopRequest& stop() const { return stop_; }
+
  private:
+  StopRequest stop_;
   TextOptions options_;
   Artifact artifact_;
   nn::Place place_;

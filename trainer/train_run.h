@@ -6,7 +6,14 @@
 
 namespace nibble::trainer {
 
+struct TrainOptions {
+  ResumeChoice resume;
+  bool dry_run = false;                  // stops after the plan
+  bool json = false;
+  int64_t kill_after_checkpoint = 0;     // trainer/kill_point.h; 0: no
+};
+
 // Prints the result (or, with dry_run, the plan) on stdout and returns the exit code.
-int train_run(const schema::LoadedConfig& loaded, const ResumeChoice& resume, bool dry_run, bool json);
+int train_run(const schema::LoadedConfig& loaded, const TrainOptions& options);
 
 }  // namespace nibble::trainer

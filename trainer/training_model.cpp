@@ -17,9 +17,7 @@ namespace {
 nn::Model open_base(const RunInputs& inputs, const schema::RunConfig& config, const nn::Place& place, const StopRequest& stop,
                     const std::function<void(const std::string&)>& say) {
   const MemoryStage stage(place.account, "loading the base", MemoryPart::kBase);
-  const auto each = [&] {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while loading the base: nothing was trained yet", stop.name()));
-  };
+  const auto each = [&] { stop.check("loading the base: nothing was trained"); };
   return load_base(*inputs.source, config, {inputs.plan.choices.streamed, inputs.plan.choices.offload_embedding}, place, {say, each});
 }
 

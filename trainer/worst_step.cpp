@@ -80,14 +80,20 @@ PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size) {
 }
 
 void make_worst_step(nn::Model& model, PassTeam& passes, optim::Optimizer& optimizer, const nn::PassOptions& options,
-                     const WorstShape& train, const WorstShape& evaluation) {
+                     const WorstShape& train, const WorstShape& evaluation, const std::function<void()>& each) {
+  const auto poll = [&] {
+    if (each) each();
+  };
+  poll();
   nn::zero_gradients(model);
   passes.collect();
   const nn::DropoutContext any_mask{/*training=*/true, /*seed=*/0, /*micro_step=*/0};
   const std::vector<TeamPass> worst(static_cast<size_t>(passes.members()), {worst_pass(train, model.config.vocab_size), any_mask});
   passes.forward_backward(worst, options);
+  poll();
   optimizer.rehearse();
   if (evaluation.tokens > 0) {
+    poll();
     nn::PassOptions scoring;
     scoring.loss_chunk_tokens = options.loss_chunk_tokens;
     passes.first().forward_loss(worst_pass(evaluation, model.config.vocab_size).view(), scoring);

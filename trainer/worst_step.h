@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "data/dataset.h"
 #include "nn/model.h"
@@ -36,8 +37,9 @@ WorstShape worst_shape(const data::Dataset& rows, int64_t rows_per_batch, int64_
 PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size);
 
 // Runs forward and backward over `train` in every member of the team, the optimizer, and the evaluation of `evaluation` (no tokens: none), and leaves
-// gradients at zero and everything else as it was. THROWS what a step throws for want of memory.
+// gradients at zero and everything else as it was. `each` is called before each of these and may throw to stop.
+// THROWS what a step throws for want of memory.
 void make_worst_step(nn::Model& model, PassTeam& passes, optim::Optimizer& optimizer, const nn::PassOptions& options,
-                     const WorstShape& train, const WorstShape& evaluation);
+                     const WorstShape& train, const WorstShape& evaluation, const std::function<void()>& each = {});
 
 }  // namespace nibble::trainer

@@ -90,7 +90,7 @@ TEST(Adapter, WritesWhatItReads) {
   lora.r = o.r;
   lora.alpha = 8;
   lora.dropout = 0.05;
-  write_adapter(folder.path(), model, adapter_config_of(lora, "org/base"));
+  write_adapter(folder.path(), adapter_tensors(model), adapter_config_of(lora, "org/base"));
   const Adapter adapter = read_adapter(folder.path(), model.config);
   EXPECT_EQ(adapter.config.base_model_name_or_path, "org/base");
   EXPECT_EQ(adapter.config.dropout, 0.05);

@@ -1,10 +1,9 @@
-// Units: trainer/diagnostics trainer/commands trainer/process_clock trainer/stop_request
+// Units: trainer/diagnostics trainer/commands trainer/process_clock
 #include "trainer/diagnostics.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -12,7 +11,6 @@
 #include "core/error.h"
 #include "trainer/command.h"
 #include "trainer/process_clock.h"
-#include "trainer/stop_request.h"
 
 namespace nibble::trainer {
 namespace {
@@ -65,23 +63,6 @@ TEST(ProcessClock, RunsForwardFromTheProcessStart) {
   EXPECT_GE(first, 0.0);
   EXPECT_GE(second, first);
   EXPECT_LT(second, 3600.0);
-}
-
-TEST(StopRequest, RemembersTheFirstSignal) {
-  const StopRequest stop;
-  EXPECT_FALSE(stop.requested());
-  EXPECT_STREQ(stop.name(), "");
-  std::raise(SIGINT);
-  EXPECT_TRUE(stop.requested());
-  EXPECT_STREQ(stop.name(), "SIGINT");
-}
-
-TEST(StopRequest, LeavesAtOnceAtTheSecond) {
-  EXPECT_EXIT({
-    const StopRequest stop;
-    std::raise(SIGTERM);
-    std::raise(SIGTERM);
-  }, testing::ExitedWithCode(75), "");
 }
 
 }  // namespace

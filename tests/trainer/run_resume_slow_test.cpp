@@ -1,41 +1,17 @@
 // Units: trainer/cmd_train trainer/cmd_resume trainer/resume trainer/train_loop trainer/stop_request trainer/run_inputs
 // A run that was stopped, killed or set back continues to the same bits as one that was not (policy (f): bitwise).
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include <algorithm>
-#include <thread>
-
-#include "tests/trainer/exact_metrics.h"
-#include "tests/trainer/run_binary.h"
+#include "tests/trainer/same_run.h"
 
 namespace nibble::trainer {
 namespace {
 
 namespace fs = std::filesystem;
-using test::exact_metrics;
+using test::expect_same_run;
 using test::RunWorkshop;
+using test::wait_until;
 using testing::HasSubstr;
-
-void expect_same_run(const RunWorkshop& shop, const std::string& run, const std::string& reference, int last) {
-  for (const char* file : {"adapter_model.safetensors", "optimizer.safetensors"}) {
-    const std::string name = fmt::format("checkpoint-{}/{}", last, file);
-    EXPECT_TRUE(test::file_bytes(shop / run / name) == test::file_bytes(shop / reference / name)) << name << " differs";
-  }
-  const auto rows = exact_metrics(shop / run);
-  EXPECT_EQ(rows.size(), static_cast<size_t>(last));
-  EXPECT_EQ(rows, exact_metrics(shop / reference));
-}
-
-// Waits until `done` or the program's end.
-template <class Done>
-bool wait_until(test::Program& program, const Done& done) {
-  while (program.running()) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return done();
-}
 
 class ResumeInDtype : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Dtypes, ResumeInDtype, testing::Values("float32", "bfloat16"));
