@@ -125,5 +125,10 @@ TEST_F(FaultLayer, SaysWhatIsFree) {
   EXPECT_EQ(probe({"free", "@"}, {}, "fail").program.out, fmt::format("free: {}\n", ENOSYS));
 }
 
+TEST_F(FaultLayer, LetsADiskBeWatchedThatFillsUp) {
+  EXPECT_EQ(probe({"watch", "@"}, {}, "1048576").program.out, "it has 64.0 MiB already and is not done, and 1.0 MiB are free there; make room\n");
+  for (const char* free : {"1048576000", "none", "fail"}) EXPECT_EQ(probe({"watch", "@"}, {}, free).program.out, "");
+}
+
 }  // namespace
 }  // namespace nibble::faults
