@@ -2,6 +2,7 @@
 // Killed and resumed runs end at the bits of uninterrupted ones, whatever the configuration (policy (f): bitwise).
 #include <gmock/gmock.h>
 
+#include "tests/support/gguf_writer.h"
 #include "tests/trainer/same_run.h"
 
 namespace nibble::trainer {
@@ -92,6 +93,30 @@ TEST_P(ResumeMatrix, AKilledRunEndsAtTheSameBits) {
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_THAT(resumed.err, testing::HasSubstr("resuming "));
   expect_same_run(shop, "killed", "whole", c.last);
+}
+
+TEST(ResumeOfAGgufBase, EndsAtTheSameBits) {
+  const RunWorkshop shop;
+  test::TinyGguf shape;
+  shape.hidden = 64;
+  shape.intermediate = 128;
+  shape.heads = 4;
+  shape.kv_heads = 2;
+  shape.layers = 2;
+  test::tiny_gguf(shape).write(shop / "model.gguf");
+  std::string rows;
+  for (int i = 0; i < 30; ++i) rows += fmt::format("{{\"input_ids\": [{}, {}, {}, {}, {}]}}\n", i % 12, i * 5 % 12, i * 7 % 12, (i + 3) % 12, i * i % 12);
+  test::put_file(shop / "rows.jsonl", rows);
+  const std::vector<std::string> set{"model_name_or_path=" + shop("model.gguf"), "save_steps=3", "max_steps=7"};
+  const auto whole = shop.train("whole", set);
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  auto arguments = shop.train_arguments("killed", set);
+  arguments.insert(arguments.end(), {"--resume", "--kill-after-checkpoint", "3"});
+  ASSERT_EQ(shop.nibble(arguments).exit_code, kKilled);
+  arguments.resize(arguments.size() - 2);
+  const auto resumed = shop.nibble(arguments);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  expect_same_run(shop, "killed", "whole", 7);
 }
 
 // How often is logged, saved and evaluated is the process's own affair.
