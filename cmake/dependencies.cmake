@@ -50,13 +50,15 @@ target_link_libraries(torch_cpu INTERFACE ${sentencepiece_first} ${TORCH_CPU_LIB
 target_link_options(torch_cpu INTERFACE -Wl,--allow-shlib-undefined)
 # at::parallel_for is a header: without -fopenmp it compiles, and runs everything on one thread. The OpenMP runtime must be
 # LibTorch's own, or two pools of threads would compete.
-target_compile_options(torch_cpu INTERFACE -fopenmp)
-file(GLOB torch_openmp ${TORCH_LIB_DIR}/libgomp*.so*)
-if(torch_openmp)
-  list(GET torch_openmp 0 torch_openmp)
-  target_link_libraries(torch_cpu INTERFACE ${torch_openmp})
-else()
-  target_link_options(torch_cpu INTERFACE -fopenmp)  # a LibTorch that takes the system's
+if(NOT NIBBLE_FUZZ)  # clang calls another runtime; a fuzz target is one thread
+  target_compile_options(torch_cpu INTERFACE -fopenmp)
+  file(GLOB torch_openmp ${TORCH_LIB_DIR}/libgomp*.so*)
+  if(torch_openmp)
+    list(GET torch_openmp 0 torch_openmp)
+    target_link_libraries(torch_cpu INTERFACE ${torch_openmp})
+  else()
+    target_link_options(torch_cpu INTERFACE -fopenmp)  # a LibTorch that takes the system's
+  endif()
 endif()
 
 # Parquet, where asked for: Arrow's libraries and headers as the pyarrow wheel carries them, in an environment of their own.

@@ -16,6 +16,9 @@
 #include <xxhash.h>
 
 #include "core/error.h"
+#include "core/make_folders.h"
+#include "core/mapping_guard.h"
+#include "core/partial_file.h"
 
 namespace nibble {
 namespace fs = std::filesystem;
@@ -23,12 +26,12 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr int64_t kWritebackBytes = int64_t{16} << 20;  // given to the disk at a time
-constexpr std::string_view kPartialSuffix = ".partial";
 
-// A file descriptor that closes itself.
+// A file descriptor that closes itself. Opening never waits: a pipe's other end may never come, and what is opened is looked at
+// before it is read (regular_size).
 class Descriptor {
  public:
-  Descriptor(const fs::path& path, int flags, const char* doing) : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
+  Descriptor(const fs::path& path, int flags, const char* doing) : fd_(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644)) {
     if (fd_ < 0) throw IoError(doing, path.string(), errno);
   }
   Descriptor(const Descriptor&) = delete;
@@ -42,14 +45,16 @@ class Descriptor {
   int fd_;
 };
 
-// The size of an open regular file. A folder opens for reading without an error, so it is told apart here.
-int64_t regular_size(int fd, const fs::path& path) {
+// What an open regular file is. A folder opens for reading without an error, so it is told apart here.
+struct stat regular_status(int fd, const fs::path& path) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) throw IoError("cannot read the file's size", path.string(), errno);
   if (S_ISDIR(status.st_mode)) throw IoError("cannot read the file: it is a folder", path.string());
   if (!S_ISREG(status.st_mode)) throw IoError("cannot read the file: it is not a regular file", path.string());
-  return status.st_size;
+  return status;
 }
+
+int64_t regular_size(int fd, const fs::path& path) { return regular_status(fd, path).st_size; }
 
 // Reads to the end in pieces: memory use does not depend on the file's size.
 template <typename Visit>
@@ -90,7 +95,7 @@ fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.
 
 void create_folders(const fs::path& folder) {
   std::error_code error;
-  fs::create_directories(folder, error);
+  make_folders(folder, error);
   if (error) throw IoError("cannot create the folder", folder.string(), error.value());
 }
 
@@ -115,12 +120,14 @@ std::string hex(XXH128_hash_t hash) { return fmt::format("{:016x}{:016x}", hash.
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
   const Descriptor file(path, O_RDONLY, "cannot open the file");
-  const int64_t size = regular_size(file.get(), path);
+  const struct stat status = regular_status(file.get(), path);
+  const int64_t size = status.st_size;
   if (size == 0) return;
   void* data = ::mmap(nullptr, static_cast<size_t>(size), PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) throw IoError("cannot map the file", path.string(), errno);
   data_ = static_cast<const std::byte*>(data);
   size_ = size;
+  enter_mapping(bytes(), path.string(), status);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -134,7 +141,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));
+  if (data_ == nullptr) return;
+  leave_mapping(bytes());
+  ::munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));
 }
 
 void MappedFile::drop(int64_t offset, int64_t size) const {
@@ -214,29 +223,29 @@ void StagedFolder::commit() {
   } catch (const fs::filesystem_error& error) {
     throw IoError("cannot list what was just written", error.path1().string(), error.code().value());
   }
-  std::error_code error;
+  std::error_code error, removing;
+  fs::path replaced = staging_;  // where the old folder is until it is gone
   if (fs::exists(final_, error)) {
     // The two change places in one step, so that the final name always holds a whole folder; then the old one goes.
     if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, final_.c_str(), RENAME_EXCHANGE) != 0) {
       // A file system that cannot exchange: for a moment there is no folder of the final name.
-      const fs::path old = fmt::format("{}.old{}", staging_.string(), kPartialSuffix);
-      fs::rename(final_, old, error);
+      replaced = fmt::format("{}.old{}", staging_.string(), kPartialSuffix);
+      fs::rename(final_, replaced, error);
       if (!error) fs::rename(staging_, final_, error);
       if (error) {
         std::error_code ignored;
-        if (!fs::exists(final_, ignored)) fs::rename(old, final_, ignored);
+        if (!fs::exists(final_, ignored)) fs::rename(replaced, final_, ignored);
         throw IoError("cannot replace the folder", final_.string(), error.value());
       }
-      fs::remove_all(old, error);
-    } else {
-      fs::remove_all(staging_, error);
     }
+    fs::remove_all(replaced, removing);
   } else {
     fs::rename(staging_, final_, error);
     if (error) throw IoError("cannot give the folder its name", final_.string(), error.value());
   }
   committed_ = true;
   sync_path(parent_of(final_), O_RDONLY | O_DIRECTORY);
+  if (removing) throw IoError("the new folder is in its place, but what it replaced cannot be removed", replaced.string(), removing.value());
 }
 
 fs::path StagedFolder::staging_name(const fs::path& final_path) {

@@ -13,8 +13,6 @@ namespace nibble {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kPartialSuffix = ".partial";
-
 std::string partial_prefix(const fs::path& final_path) { return fmt::format(".{}.", final_path.filename().string()); }
 
 }  // namespace

@@ -3,8 +3,12 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 namespace nibble {
+
+// How the name of everything ends that is not whole yet; it begins with a dot. What of that is left is nobody's, and goes.
+inline constexpr std::string_view kPartialSuffix = ".partial";
 
 class PartialFile {
  public:

@@ -7,10 +7,12 @@
 #include <system_error>
 #include <thread>
 
+#include "core/disk_space.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/mapped_pages.h"
 #include "core/ordered_workers.h"
+#include "core/partial_file.h"
 #include "data/cache_file.h"
 #include "data/encode_block.h"
 #include "data/parts.h"
@@ -23,14 +25,19 @@ namespace {
 // Blocks of rows in flight for each thread: one that it works on, one read ahead, one that waits for its turn.
 constexpr int64_t kBlocksAThread = 3;
 
+constexpr const char* kOtherDisk = "free some space, or name a folder on another disk with dataset_prepared_path";
+// What a document takes behind the tokens: its record, and its places in the parts and rows.
+constexpr int64_t kFinishedBytesADocument = static_cast<int64_t>(sizeof(DocumentRecord) + sizeof(RowRecord)) + 16;
+
 int64_t thread_count(const DataOptions& options) {
   return options.threads > 0 ? options.threads : std::max<int64_t>(1, std::thread::hardware_concurrency());
 }
 
-// Records of documents on their way into the cache: they come one by one, and are written behind all tokens.
+// Records of documents on their way into the cache: they come one by one, and are written behind all tokens. The file's name is
+// that of a partial file of the cache, so that what a killed process leaves goes with the rest.
 class RecordSpool {
  public:
-  explicit RecordSpool(fs::path path) : path_(std::move(path)), out_(path_) {}
+  explicit RecordSpool(fs::path cache) : path_(cache.replace_extension(fmt::format(".records{}", kPartialSuffix))), out_(path_) {}
   ~RecordSpool() {
     std::error_code ignored;
     fs::remove(path_, ignored);
@@ -52,7 +59,7 @@ class RecordSpool {
 class CacheBuilder {
  public:
   CacheBuilder(const fs::path& path, const std::string& key, const DataOptions& options, const Tokenizer& tokenizer)
-      : options_(options), tokenizer_(tokenizer), out_(path, key), spool_(path.string() + ".records") {
+      : path_(path), options_(options), tokenizer_(tokenizer), out_(path, key), spool_(path), watch_(path, "prepared data", kOtherDisk) {
     out_.begin(CacheSection::kWords);
   }
 
@@ -82,6 +89,7 @@ class CacheBuilder {
     refuse_what_is_too_long();
     const auto records = spool_.map();
     if (records.empty()) refuse_empty();
+    expect_disk_space(path_, kFinishedBytesADocument * static_cast<int64_t>(records.size()), "the end of prepared data", kOtherDisk);
     refuse_endless(static_cast<int64_t>(records.size()));
     const Repeats repeats = find_duplicates(records);
     found_.counts.duplicates = repeats.count;
@@ -150,6 +158,7 @@ class CacheBuilder {
     words_ += static_cast<int64_t>(block.words.size());
     spool_.add(block.records);
     out_.write(std::as_bytes(std::span(block.words)));
+    watch_.wrote(static_cast<int64_t>(block.words.size() * sizeof(int32_t) + block.records.size() * sizeof(DocumentRecord)));
   }
 
   void write_part(const PartArrays& part, CacheSection documents, CacheSection rows, CacheSection row_documents) {
@@ -189,10 +198,12 @@ class CacheBuilder {
     }
   }
 
+  const fs::path path_;
   const DataOptions& options_;
   const Tokenizer& tokenizer_;
   CacheWriter out_;
   RecordSpool spool_;
+  DiskWatch watch_;
   std::optional<Template> chat_;
   RowFindings found_;
   std::vector<uint64_t> used_;

@@ -12,7 +12,7 @@
 
 namespace nibble::data {
 
-// Writes `path` and, while it works, PATH.records beside it. `each` may throw to stop.
+// Writes `path` and, while it works, a partial file of records beside it. `each` may throw to stop.
 // THROWS DataError (file:line and field), ConfigError (no template fits, no EOS), IoError.
 void build_cache(const std::filesystem::path& path, const std::string& key, const std::vector<std::string>& file_hashes, const DataOptions& options,
                  const Tokenizer& tokenizer, const std::function<void()>& each);

@@ -40,7 +40,7 @@ void remove_unused(const fs::path& folder) {
       return missing ? fs::file_time_type::min() : time;
     };
     const bool is_cache = path.extension() == kSuffix;
-    if (!is_cache && path.extension() != ".hash") continue;
+    if (!is_cache && path.extension() != ".hash" && path.extension() != kPartialSuffix) continue;
     // Every use notes itself beside the cache; the file itself must stay as it is.
     if (now - std::max(used(path), used(stamp_path(path))) > kKeptUnused) old.push_back(path);
   }

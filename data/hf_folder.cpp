@@ -1,11 +1,16 @@
 // The files that lie beside a tokenizer in a Hugging Face model folder, and tokenizer.model itself.
 #include <fmt/core.h>
 
+#include <string>
+#include <unordered_set>
+
 #include "core/error.h"
 #include "core/file.h"
+#include "core/inside_folder.h"
 #include "data/json_view.h"
 #include "data/spm.h"
 #include "data/tokenizer_spec.h"
+#include "schema/json_text.h"
 
 namespace nibble::data {
 namespace {
@@ -23,13 +28,6 @@ void read_special_ids(const JsonView& root, TokenizerSpec& spec) {
   read_special_id(root, "eos_token", spec, spec.eos_id);
   read_special_id(root, "pad_token", spec, spec.pad_id);
   read_special_id(root, "unk_token", spec, spec.unk_id);
-}
-
-bool has_added(const TokenizerSpec& spec, std::string_view content) {
-  for (const AddedToken& token : spec.added) {
-    if (token.content == content) return true;
-  }
-  return false;
 }
 
 // "chat_template" is a string, or a list of named ones of which "default" counts.
@@ -91,6 +89,13 @@ void place_added_token(TokenizerSpec& spec, const AddedToken& token) {
   spec.added.push_back(token);
 }
 
+std::filesystem::path find_in_folder(const std::filesystem::path& folder, const char* name) {
+  const std::filesystem::path path = folder / name;
+  if (!std::filesystem::exists(path)) return {};
+  expect_inside(folder, path);
+  return path;
+}
+
 TokenizerSpec read_sentencepiece_model(const std::filesystem::path& path) {
   TokenizerSpec spec;
   spec.path = path.string();
@@ -117,24 +122,27 @@ TokenizerSpec read_sentencepiece_model(const std::filesystem::path& path) {
 
 void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& spec) {
   namespace fs = std::filesystem;
-  if (const fs::path path = folder / "added_tokens.json"; fs::exists(path)) {
-    const nlohmann::json json = parse_json_file(path);
+  std::unordered_set<std::string> known;
+  for (const AddedToken& token : spec.added) known.insert(token.content);
+  if (const fs::path path = find_in_folder(folder, "added_tokens.json"); !path.empty()) {
+    const nlohmann::json json = schema::read_json_object(path);
     const std::string name = path.string();
     for (const auto& [content, id] : JsonView(json, name).members()) {
-      if (has_added(spec, content)) continue;
+      if (known.count(content) != 0) continue;
       AddedToken token;
       token.id = static_cast<int32_t>(id.integer(0, kMaxVocab - 1));
       token.content = content;
       place_added_token(spec, token);
+      known.insert(content);
     }
   }
-  if (const fs::path path = folder / "special_tokens_map.json"; fs::exists(path)) {
-    const nlohmann::json json = parse_json_file(path);
+  if (const fs::path path = find_in_folder(folder, "special_tokens_map.json"); !path.empty()) {
+    const nlohmann::json json = schema::read_json_object(path);
     const std::string name = path.string();
     read_special_ids(JsonView(json, name), spec);
   }
-  if (const fs::path path = folder / "tokenizer_config.json"; fs::exists(path)) {
-    const nlohmann::json json = parse_json_file(path);
+  if (const fs::path path = find_in_folder(folder, "tokenizer_config.json"); !path.empty()) {
+    const nlohmann::json json = schema::read_json_object(path);
     const std::string name = path.string();
     const JsonView root(json, name);
     if (const auto decoder = root.find("added_tokens_decoder")) {
@@ -143,7 +151,7 @@ void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& s
           view.fail("the key must be a token id");
         }
         AddedToken token = read_added_token(view, std::stol(id_text));
-        if (!has_added(spec, token.content)) place_added_token(spec, token);
+        if (known.insert(token.content).second) place_added_token(spec, token);
       }
     }
     read_special_ids(root, spec);
@@ -153,11 +161,11 @@ void read_tokenizer_config(const std::filesystem::path& folder, TokenizerSpec& s
 }
 
 std::string read_folder_template(const std::filesystem::path& folder) {
-  if (const auto path = folder / "chat_template.jinja"; std::filesystem::exists(path)) return read_text(path);
+  if (const auto path = find_in_folder(folder, "chat_template.jinja"); !path.empty()) return read_text(path);
   for (const char* name : {"tokenizer_config.json", "chat_template.json"}) {
-    const auto path = folder / name;
-    if (!std::filesystem::exists(path)) continue;
-    const nlohmann::json json = parse_json_file(path);
+    const auto path = find_in_folder(folder, name);
+    if (path.empty()) continue;
+    const nlohmann::json json = schema::read_json_object(path);
     const std::string file = path.string();
     if (std::string found = read_chat_template(JsonView(json, file)); !found.empty()) return found;
   }

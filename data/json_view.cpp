@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include "core/error.h"
-#include "core/file.h"
 
 namespace nibble::data {
 
@@ -66,15 +65,6 @@ std::vector<std::pair<std::string, JsonView>> JsonView::members() const {
   std::vector<std::pair<std::string, JsonView>> members;
   for (const auto& [key, value] : value_->items()) members.emplace_back(key, JsonView(value, *path_, pointer_ + "/" + key));
   return members;
-}
-
-nlohmann::json parse_json_file(const std::filesystem::path& path) {
-  const std::string text = read_text(path);
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    throw FormatError(fmt::format("not valid JSON: {}", error.what()), path.string(), static_cast<int64_t>(error.byte));
-  }
 }
 
 }  // namespace nibble::data

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -36,8 +35,5 @@ class JsonView {
   const std::string* path_;
   std::string pointer_;
 };
-
-// THROWS IoError, FormatError with the byte offset where the text is not JSON.
-nlohmann::json parse_json_file(const std::filesystem::path& path);
 
 }  // namespace nibble::data

@@ -52,17 +52,32 @@ void BatchStream::draw_order() {
   order_epoch_ = cursor_.epoch;
 }
 
-Batch BatchStream::next() {
+int64_t BatchStream::end_of_next() const { return std::min(cursor_.row + rows_of_all(), dataset_->rows()); }
+
+std::vector<int64_t> BatchStream::next_rows() {
   draw_order();
-  const int64_t end = std::min(cursor_.row + rows_of_all(), dataset_->rows());
+  const int64_t end = end_of_next();
   std::vector<int64_t> rows;
   const int64_t past = cursor_.row % order_rules_.world;  // of a run that had another number of ranks before
   for (int64_t i = cursor_.row + (order_rules_.rank - past + order_rules_.world) % order_rules_.world; i < end; i += order_rules_.world) {
     rows.push_back(order_[static_cast<size_t>(i)]);
   }
-  Batch batch = make_batch(*dataset_, rows);
+  return rows;
+}
+
+std::vector<int64_t> BatchStream::next_documents() {
+  std::vector<int64_t> documents;
+  for (const int64_t row : next_rows()) {
+    const auto of_row = dataset_->row(row);
+    documents.insert(documents.end(), of_row.begin(), of_row.end());
+  }
+  return documents;
+}
+
+Batch BatchStream::next() {
+  Batch batch = make_batch(*dataset_, next_rows());
   release(batch);
-  cursor_.row = end;
+  cursor_.row = end_of_next();
   if (cursor_.row == dataset_->rows()) cursor_ = {cursor_.epoch + 1, 0};
   return batch;
 }

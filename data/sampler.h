@@ -36,6 +36,10 @@ class BatchStream {
   // The next batch, forever: an epoch follows the one before. At the end of an epoch a rank may get fewer rows than others, or none.
   Batch next();
 
+  // The documents of the next batch, in its order: numbers in dataset(). Takes nothing.
+  std::vector<int64_t> next_documents();
+
+  const Dataset& dataset() const { return *dataset_; }
   int64_t batches_per_epoch() const;
   int64_t batches_left_in_epoch() const;  // of the epoch that the next batch belongs to
   Cursor cursor() const { return cursor_; }
@@ -44,6 +48,8 @@ class BatchStream {
 
  private:
   void draw_order();
+  int64_t end_of_next() const;          // row of the order
+  std::vector<int64_t> next_rows();
   void release(const Batch& batch);
   int64_t rows_of_all() const { return rows_per_batch_ * order_rules_.world; }
 

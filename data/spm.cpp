@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "data/spm_check.h"
 
 namespace nibble::data {
 namespace {
@@ -51,6 +52,7 @@ struct SentencePieceModel::State {
 
 SentencePieceModel::SentencePieceModel(std::string_view serialized, const std::string& path)
     : state_(std::make_unique<State>()) {
+  check_sentencepiece_model(serialized, path);
   const auto status = state_->processor.LoadFromSerializedProto({serialized.data(), serialized.size()});
   if (!status.ok()) {
     throw FormatError(fmt::format("not a usable SentencePiece model ({}): fetch tokenizer.model again", status.ToString()), path);

@@ -209,10 +209,10 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
   namespace fs = std::filesystem;
   TokenizerSpec spec;
-  if (fs::exists(folder / "tokenizer.json")) {
-    spec = read_tokenizer_json(folder / "tokenizer.json");
-  } else if (fs::exists(folder / "tokenizer.model")) {
-    spec = read_sentencepiece_model(folder / "tokenizer.model");
+  if (const fs::path json = find_in_folder(folder, "tokenizer.json"); !json.empty()) {
+    spec = read_tokenizer_json(json);
+  } else if (const fs::path model = find_in_folder(folder, "tokenizer.model"); !model.empty()) {
+    spec = read_sentencepiece_model(model);
   } else {
     throw IoError("no tokenizer: neither tokenizer.json nor tokenizer.model is in this folder", folder.string());
   }

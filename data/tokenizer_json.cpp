@@ -6,6 +6,7 @@
 #include "core/utf8.h"
 #include "data/json_view.h"
 #include "data/tokenizer_spec.h"
+#include "schema/json_text.h"
 
 namespace nibble::data {
 namespace {
@@ -221,7 +222,7 @@ void read_model(const JsonView& model, bool byte_level, TokenizerSpec& spec) {
 }  // namespace
 
 TokenizerSpec read_tokenizer_json(const std::filesystem::path& path) {
-  const nlohmann::json json = parse_json_file(path);
+  const nlohmann::json json = schema::read_json_object(path, schema::kJsonMaxTokenizerBytes);
   TokenizerSpec spec;
   spec.path = path.string();
   const JsonView root(json, spec.path);

@@ -57,6 +57,9 @@ struct TokenizerSpec {
   int32_t find(std::string_view text) const;
 };
 
+// The file of this name in a model folder; empty where there is none. THROWS FormatError where it is a link that leads out.
+std::filesystem::path find_in_folder(const std::filesystem::path& folder, const char* name);
+
 // tokenizer.json of a byte-level or byte-fallback BPE. THROWS FormatError naming what is not supported.
 TokenizerSpec read_tokenizer_json(const std::filesystem::path& path);
 

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/inside_folder.h"
 #include "io/safetensors.h"
 #include "io/tensor_check.h"
 #include "io/weight_source.h"
@@ -67,7 +68,7 @@ Tensor copy_tensor(const SafetensorsFile& file, const SafetensorsEntry& entry, c
   Tensor copy = at::empty(entry.shape, at::TensorOptions().dtype(dtype));
   const auto bytes = file.bytes(entry);
   if (!bytes.empty()) std::memcpy(copy.mutable_data_ptr(), bytes.data(), bytes.size());
-  expect_finite(copy, entry.name, path);
+  expect_finite(copy, entry.name, {path, 0, 0, entry.begin});
   return copy;
 }
 
@@ -115,6 +116,7 @@ void write_adapter(const fs::path& folder, const AdapterTensors& tensors, const 
 Adapter read_adapter(const fs::path& folder, const nn::ModelConfig& model) {
   Adapter adapter;
   adapter.config = read_adapter_config(folder);
+  expect_inside(folder, folder / kTensorFile);
   const SafetensorsFile file(folder / kTensorFile);
   const std::string path_text = file.path().string();
   std::map<std::string, nn::LinearShape> linears;

@@ -8,9 +8,9 @@
 #include <system_error>
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/inside_folder.h"
 #include "io/adapter.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace fs = std::filesystem;
@@ -64,7 +64,7 @@ class Reader {
     return found == json_.end() || found->is_null() ? nullptr : &*found;
   }
   [[noreturn]] void wrong(const std::string& key, const char* expected, const Json& found) const {
-    throw FormatError(fmt::format("'{}' must be {}, found {}", key, expected, found.dump()), path_.string());
+    throw FormatError(fmt::format("'{}' must be {}, found {}", key, expected, schema::brief(found)), path_.string());
   }
   [[noreturn]] void refuse(const std::string& message) const { throw ConfigError(message, Place{path_.string(), 0, 0, -1}); }
 
@@ -107,17 +107,17 @@ class Reader {
 void refuse_unsupported(const Json& json, const Reader& reader) {
   const Json* type = reader.find("peft_type");
   if (type == nullptr || *type != "LORA") {
-    reader.refuse(fmt::format("peft_type is {}; nibble reads LORA adapters", type == nullptr ? "missing" : type->dump()));
+    reader.refuse(fmt::format("peft_type is {}; nibble reads LORA adapters", type == nullptr ? "missing" : schema::brief(*type)));
   }
   for (const Unsupported& unsupported : kUnsupported) {
     const auto found = json.find(unsupported.key);
     if (found != json.end() && !says_nothing(*found)) {
-      reader.refuse(fmt::format("{} is {}: {}, which nibble does not support", unsupported.key, found->dump(), unsupported.what));
+      reader.refuse(fmt::format("{} is {}: {}, which nibble does not support", unsupported.key, schema::brief(*found), unsupported.what));
     }
   }
   const auto bias = json.find("bias");
   if (bias != json.end() && !bias->is_null() && *bias != "none") {
-    reader.refuse(fmt::format("bias is {}: it trains biases, which nibble does not support", bias->dump()));
+    reader.refuse(fmt::format("bias is {}: it trains biases, which nibble does not support", schema::brief(*bias)));
   }
   const auto init = json.find("init_lora_weights");
   if (init != json.end() && init->is_string()) {
@@ -209,8 +209,10 @@ std::string render_adapter_config(const AdapterConfig& config) {
 
 AdapterConfig read_adapter_config(const fs::path& folder) {
   const fs::path path = folder / "adapter_config.json";
-  read_json_object(path);  // the checks; names in their order below, since the first pattern that matches counts
-  const Json json = ordered_json_of(read_text(path));
+  expect_inside(folder, path);
+  // In the file's order: the first pattern that matches counts.
+  const Json json = schema::parse_ordered_json(schema::read_json_text(path), path);
+  if (!json.is_object()) throw FormatError("it must hold one JSON object", path.string(), 0);
   const Reader reader(json, path);
   refuse_unsupported(json, reader);
   AdapterConfig config;

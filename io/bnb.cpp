@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 #include "quant/blockwise.h"
 #include "quant/codebook.h"
 
@@ -55,7 +55,7 @@ State read_state(const SafetensorsShards& shards, const std::string& name, const
   const Location& at = part(shards, name + (is_fp4 ? kFp4State : kNf4State), weight);
   if (at.entry->dtype != DType::kU8 || at.entry->bytes > kMaxStateBytes) fail(at, "it must be a short uint8 tensor of JSON text");
   const auto bytes = at.file->bytes(*at.entry);
-  const Json json = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, at.file->path(), at.entry->begin);
+  const Json json = schema::parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, at.file->path(), at.entry->begin);
   if (!json.is_object()) fail(at, "it must hold one JSON object");
   State state;
   state.config.type = is_fp4 ? QuantType::kFp4 : QuantType::kNf4;
@@ -69,7 +69,7 @@ State read_state(const SafetensorsShards& shards, const std::string& name, const
   std::array<int64_t, 2> sizes{};
   for (size_t i = 0; i < 2; ++i) {
     const Json& n = (*shape)[i];
-    if (!n.is_number_unsigned() || n.get<uint64_t>() < 1 || n.get<uint64_t>() > (uint64_t{1} << 31)) fail(at, fmt::format("it has the size {} in its shape", n.dump()));
+    if (!n.is_number_unsigned() || n.get<uint64_t>() < 1 || n.get<uint64_t>() > (uint64_t{1} << 31)) fail(at, fmt::format("it has the size {} in its shape", schema::brief(n)));
     sizes[i] = n.get<int64_t>();
   }
   state.out = sizes[0];
@@ -77,7 +77,7 @@ State read_state(const SafetensorsShards& shards, const std::string& name, const
   state.config.double_quant = json.contains("nested_blocksize");
   if (state.config.double_quant) {
     if (member_int(json, "nested_blocksize", at) != quant::kNestedBlocksize) {
-      fail(at, fmt::format("nested_blocksize is {}, expected {}", json["nested_blocksize"].dump(), quant::kNestedBlocksize));
+      fail(at, fmt::format("nested_blocksize is {}, expected {}", schema::brief(json["nested_blocksize"]), quant::kNestedBlocksize));
     }
     if (json.value("nested_dtype", Json("float32")) != "float32") fail(at, "nested_dtype must be float32");
     const Json offset = json.value("nested_offset", Json());
@@ -121,7 +121,7 @@ const Location& weight_location(const SafetensorsShards& shards, const std::stri
 }  // namespace
 
 bool check_quantization_config(const std::filesystem::path& config_json) {
-  const Json json = read_json_object(config_json);
+  const Json json = schema::read_json_object(config_json);
   const auto found = json.find("quantization_config");
   if (found == json.end() || found->is_null()) return false;
   const auto refuse = [&](const std::string& what) {
@@ -131,11 +131,11 @@ bool check_quantization_config(const std::filesystem::path& config_json) {
   const auto flag = [&](const char* key) { return found->value(key, Json(false)) == true; };
   const bool four_bits = flag("load_in_4bit") || flag("_load_in_4bit");
   const Json method = found->value("quant_method", Json(four_bits ? "bitsandbytes" : ""));
-  if (method != "bitsandbytes") refuse(fmt::format("the weights are quantized with {}, which nibble does not read", method.dump()));
+  if (method != "bitsandbytes") refuse(fmt::format("the weights are quantized with {}, which nibble does not read", schema::brief(method)));
   if (!four_bits) refuse("the weights are quantized to 8 bits by bitsandbytes, nibble reads its 4-bit weights only");
   const Json storage = found->value("bnb_4bit_quant_storage", Json("uint8"));
   if (!storage.is_null() && storage != "uint8") {
-    refuse(fmt::format("the 4-bit weights are stored as {} (bnb_4bit_quant_storage), nibble reads uint8", storage.dump()));
+    refuse(fmt::format("the 4-bit weights are stored as {} (bnb_4bit_quant_storage), nibble reads uint8", schema::brief(storage)));
   }
   return true;
 }

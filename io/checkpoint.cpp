@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/inside_folder.h"
 #include "io/checkpoint_manifest.h"
 
 namespace nibble::io {
@@ -56,6 +57,9 @@ Verdict check_file(const fs::path& path, const ManifestEntry& entry, CheckDepth 
   const std::string name = path.filename().string();
   if (!fs::exists(path)) return incomplete(fmt::format("{} is missing", name));
   if (!fs::is_regular_file(path)) return damaged(fmt::format("{} is not a file", name));
+  if (const fs::path target = leads_out_of(path.parent_path(), path); !target.empty()) {
+    return damaged(fmt::format("{} is a link to {}, outside of the checkpoint", name, target.string()));
+  }
   const auto size = fs::file_size(path);
   if (size != static_cast<uintmax_t>(entry.size)) {
     return damaged(fmt::format("{} has {} bytes, its manifest says {}", name, size, entry.size));
@@ -78,6 +82,7 @@ Verdict check_folder(const fs::path& folder, int64_t step, CheckDepth depth) {
   if (!fs::is_regular_file(manifest_path) || fs::file_size(manifest_path) > kLargestManifest) {
     return damaged(fmt::format("{} is not a manifest", kManifestFile));
   }
+  expect_inside(folder, manifest_path);
   const Manifest manifest = parse_manifest(read_text(manifest_path), manifest_path);
   if (manifest.step != step) {
     return damaged(fmt::format("its manifest is of step {}: the folder was renamed or mixed up", manifest.step));
@@ -203,10 +208,11 @@ std::vector<CheckpointInfo> list_checkpoints(const fs::path& run_folder, CheckDe
   return all;
 }
 
-NewestCheckpoint newest_good_checkpoint(const fs::path& run_folder) {
+NewestCheckpoint newest_good_checkpoint(const fs::path& run_folder, int64_t last_step) {
   NewestCheckpoint newest;
   const auto all = find_checkpoints(run_folder);
   for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    if (it->step > last_step) continue;
     CheckpointInfo info = check_checkpoint(it->path, CheckDepth::kChecksums);
     if (info.state == CheckpointState::kGood) {
       newest.found = std::move(info);

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -65,7 +66,9 @@ struct NewestCheckpoint {
   std::optional<CheckpointInfo> found;   // every byte checked
   std::vector<CheckpointInfo> skipped;   // newer ones that are not good, newest first
 };
-NewestCheckpoint newest_good_checkpoint(const std::filesystem::path& run_folder);
+// Of those at or before `last_step`; others are not looked at.
+NewestCheckpoint newest_good_checkpoint(const std::filesystem::path& run_folder,
+                                        int64_t last_step = std::numeric_limits<int64_t>::max());
 
 // Deletes the oldest good checkpoints until `limit` are left, but never `newest` (the one just saved) nor `best` (may be
 // empty). Call it when the new one is safe. limit <= 0 keeps all. Checkpoints that are not good neither count nor go:

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace {
@@ -79,7 +79,7 @@ std::string render_manifest(const Manifest& manifest) {
 }
 
 Manifest parse_manifest(const std::string& text, const std::filesystem::path& path) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json json = schema::parse_json(text, path);
   const Fields top(json, "the manifest", path.string());
   const int64_t version = top.count("format_version");
   if (version > kManifestVersion) {

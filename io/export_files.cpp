@@ -6,7 +6,7 @@
 #include "core/file.h"
 #include "io/gguf_tokenizer.h"
 #include "io/hf_config.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace fs = std::filesystem;

@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace {

@@ -9,8 +9,8 @@
 #include <system_error>
 
 #include "core/error.h"
-#include "core/file.h"
-#include "io/json_text.h"
+#include "core/inside_folder.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace fs = std::filesystem;
@@ -22,6 +22,7 @@ using nn::Family;
 constexpr int64_t kMaxVocab = int64_t{1} << 28;
 constexpr int64_t kMaxWidth = int64_t{1} << 24;  // hidden, intermediate, all heads together
 constexpr int64_t kMaxLayers = 1 << 14;
+constexpr double kMaxWeights = 0x1p48;  // of all layers, embedding and head: far above any model, and their bytes fit 63 bits
 constexpr int64_t kMaxPositions = std::numeric_limits<int32_t>::max();
 
 // One JSON object of config.json; absent and null are the same, as in transformers.
@@ -76,7 +77,8 @@ class Section {
     const Json* value = find(key);
     if (value == nullptr) return ids;
     const auto add = [&](const Json& id) {
-      if (!id.is_number_integer()) wrong(key, "a token id or a list of them", *value);
+      const bool fits = id.is_number_integer() && (!id.is_number_unsigned() || id.get<uint64_t>() <= static_cast<uint64_t>(kMaxVocab));
+      if (!fits) wrong(key, "a token id or a list of them", *value);
       const auto n = id.get<int64_t>();
       if (n >= 0 && std::find(ids.begin(), ids.end(), n) == ids.end()) ids.push_back(n);
     };
@@ -90,7 +92,7 @@ class Section {
   const fs::path& path() const { return path_; }
 
   [[noreturn]] void wrong(const char* key, const char* expected, const Json& found) const {
-    throw FormatError(fmt::format("'{}' must be {}, found {}", key, expected, found.dump()), path_.string());
+    throw FormatError(fmt::format("'{}' must be {}, found {}", key, expected, schema::brief(found)), path_.string());
   }
   [[noreturn]] void refuse(const std::string& message) const { throw ConfigError(message, Place{path_.string(), 0, 0, -1}); }
 
@@ -163,7 +165,7 @@ void read_windows(const Section& config, nn::ModelConfig& model) {
   for (size_t l = 0; l < layers; ++l) {
     const Json& type = (*types)[l];
     if (type == "full_attention") continue;
-    if (type != "sliding_attention") config.refuse(fmt::format("layer type {} is not supported", type.dump()));
+    if (type != "sliding_attention") config.refuse(fmt::format("layer type {} is not supported", schema::brief(type)));
     if (window == 0) {
       throw FormatError(fmt::format("layer {} has sliding attention, but no sliding window is set", l), config.path().string());
     }
@@ -235,6 +237,13 @@ void check_model_config(const nn::ModelConfig& c, const fs::path& path) {
   expect("num_key_value_heads", c.num_key_value_heads, c.num_attention_heads);
   expect("head_dim", c.head_dim, kMaxWidth / c.num_attention_heads);
   expect("max_position_embeddings", c.max_position_embeddings, kMaxPositions);
+  const auto size = [](int64_t n) { return static_cast<double>(n); };
+  const double attention = 2 * size(c.num_attention_heads + c.num_key_value_heads) * size(c.head_dim);
+  const double layer = size(c.hidden_size) * (attention + 3 * size(c.intermediate_size));
+  const double weights = size(c.num_hidden_layers) * layer + 2 * size(c.vocab_size) * size(c.hidden_size);
+  if (weights > kMaxWeights) {
+    throw FormatError(fmt::format("its sizes make a model of {:.3g} weights; the file is damaged, or of no language model", weights), path.string());
+  }
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     throw FormatError(fmt::format("{} attention heads are not a multiple of {} key-value heads", c.num_attention_heads,
                                   c.num_key_value_heads), path.string());
@@ -259,7 +268,7 @@ void check_model_config(const nn::ModelConfig& c, const fs::path& path) {
 }
 
 nn::ModelConfig parse_hf_config(const std::string& text, const fs::path& path) {
-  const Json json = parse_json(text, path);
+  const Json json = schema::parse_json(text, path);
   if (!json.is_object()) throw FormatError("it must hold one JSON object", path.string(), 0);
   const Section config(json, path);
   // A model that also sees images nests its language model.
@@ -272,11 +281,13 @@ nn::ModelConfig parse_hf_config(const std::string& text, const fs::path& path) {
 }
 
 nn::ModelConfig read_hf_config(const fs::path& config_json) {
-  nn::ModelConfig model = parse_hf_config(read_text(config_json), config_json);
+  expect_inside(config_json.parent_path(), config_json);
+  nn::ModelConfig model = parse_hf_config(schema::read_json_text(config_json), config_json);
   const fs::path generation = config_json.parent_path() / "generation_config.json";
   std::error_code error;
   if (fs::exists(generation, error)) {
-    const Json json = read_json_object(generation);
+    expect_inside(config_json.parent_path(), generation);
+    const Json json = schema::read_json_object(generation);
     for (const int64_t id : Section(json, generation).ids("eos_token_id")) {
       if (std::find(model.eos_token_ids.begin(), model.eos_token_ids.end(), id) == model.eos_token_ids.end()) {
         model.eos_token_ids.push_back(id);
@@ -340,7 +351,7 @@ std::string render_hf_config(const nn::ModelConfig& c) {
 }
 
 std::string merged_hf_config(const std::string& text, const std::string& dtype) {
-  nlohmann::ordered_json json = ordered_json_of(text);
+  nlohmann::ordered_json json = schema::parse_ordered_json(text, "config.json");
   const auto describe = [&](nlohmann::ordered_json& section) {
     section.erase("quantization_config");
     const char* key = section.contains("dtype") ? "dtype" : "torch_dtype";

@@ -12,6 +12,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/inside_folder.h"
+#include "core/mapping_guard.h"
 #include "io/bnb.h"
 #include "io/fingerprint.h"
 #include "io/hf_config.h"
@@ -120,11 +122,22 @@ void HfSource::drop(const std::string& name) const {
   }
 }
 
+Place HfSource::place(const std::string& name) const {
+  const SafetensorsShards::Location& at = *shards_.find(stored(name));
+  return {at.file->path().string(), 0, 0, at.entry->begin};
+}
+
+void HfSource::expect_unchanged() const {
+  for (const SafetensorsFile& file : shards_.files()) nibble::expect_unchanged(file.all_bytes());
+}
+
 std::vector<fs::path> HfSource::tokenizer_files() const {
   std::vector<fs::path> files;
   std::error_code error;
   for (const char* name : kTokenizerFiles) {
-    if (fs::is_regular_file(path_ / name, error)) files.push_back(path_ / name);
+    if (!fs::is_regular_file(path_ / name, error)) continue;
+    expect_inside(path_, path_ / name);
+    files.push_back(path_ / name);
   }
   return files;
 }

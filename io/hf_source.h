@@ -22,6 +22,8 @@ class HfSource final : public WeightSource {
   quant::QuantizedWeight read_packed(const std::string& name) const override;
   quant::QuantizedWeight view_packed(const std::string& name) const override;
   bool holds(const void* address) const override;
+  Place place(const std::string& name) const override;
+  void expect_unchanged() const override;
   void drop(const std::string& name) const override;
   std::string config_json() const override { return config_text_; }
   std::vector<std::filesystem::path> tokenizer_files() const override;

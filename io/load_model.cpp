@@ -22,7 +22,7 @@ void expect_shape(const WeightSource& source, const std::string& name, const std
   const std::vector<int64_t> found = source.shape(name);
   if (found == expected) return;
   throw FormatError(fmt::format("weight '{}' has shape {}, but the configuration calls for {}; the model's files do not belong "
-                                "together, download it again", name, shape_text(found), shape_text(expected)), source.path().string());
+                                "together, download it again", name, shape_text(found), shape_text(expected)), source.place(name));
 }
 
 quant::QuantizedWeight moved(quant::QuantizedWeight q, at::Device device) {
@@ -37,7 +37,7 @@ quant::QuantizedWeight quantized(const Tensor& stored, const std::string& name, 
   try {
     return quant::quantize(stored, config);
   } catch (const std::invalid_argument&) {
-    expect_finite(stored, name, source.path().string());
+    expect_finite(stored, name, source.place(name));
     throw;
   }
 }
@@ -155,7 +155,7 @@ nn::FrozenWeight load_linear(const WeightSource& source, const std::string& path
 Tensor load_dense(const WeightSource& source, const std::string& name, const std::vector<int64_t>& shape, const LoadOptions& options) {
   expect_shape(source, name, shape);
   const Tensor stored = source.read(name);
-  if (!source.verified()) expect_finite(stored, name, source.path().string());
+  if (!source.verified()) expect_finite(stored, name, source.place(name));
   if (options.views && options.device.is_cpu() && stored.scalar_type() == options.dtype && source.holds(stored.const_data_ptr())) {
     source.drop(name);
     return stored;
@@ -210,6 +210,7 @@ nn::Model load_model(const WeightSource& source, const LoadOptions& options) {
   model.final_norm = loader.dense("model.norm.weight", {c.hidden_size});
   model.head = loader.head(model.embedding);
   loader.expect_all_used();
+  source.expect_unchanged();
   return model;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/disk_space.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "io/concurrent_weights.h"
@@ -57,6 +58,7 @@ std::string shard_name(size_t number, size_t count) {
   return count == 1 ? kSingleShardName : fmt::format("model-{:05}-of-{:05}.safetensors", number + 1, count);
 }
 
+constexpr const char* kOtherDisk = "free some space, or name a folder on another disk";
 constexpr int64_t kThreads = 4;       // more would wait for the disk with a weight in their hands
 constexpr int64_t kWeightsAhead = 2;  // made, and waiting for those before them to be written
 constexpr int64_t kPanelElements = 128 * 1024;  // of fp32 sums: half of a usual second-level cache
@@ -90,7 +92,7 @@ class Merger {
     const std::string path = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : name;
     Tensor weight = linears_.count(path) != 0 ? merged_linear(path, name) : source_.read(name).to(options_.dtype);
     weight = weight.contiguous();
-    expect_finite(weight, name, source_.path().string());
+    expect_finite(weight, name, source_.place(name));
     return weight;
   }
   int64_t changed() const { return changed_; }
@@ -182,6 +184,11 @@ MergeResult merge_adapter(const WeightSource& source, const Adapter& adapter, co
   const std::vector<PlannedShard> shards = plan_shards(source, options);
   const auto total = static_cast<int64_t>(source.names().size());
   Merger merger(source, adapter, options);
+  int64_t planned_bytes = 0;
+  for (const PlannedShard& shard : shards) {
+    for (const PlannedWeight& weight : shard) planned_bytes += weight.bytes;
+  }
+  expect_disk_space(out, planned_bytes, "the merged model", kOtherDisk);
   MergeResult result;
   result.shards = static_cast<int64_t>(shards.size());
   StagedFolder folder(out);

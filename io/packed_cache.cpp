@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "core/cache_folder.h"
+#include "core/disk_space.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/file_lock.h"
@@ -18,7 +19,7 @@ namespace nibble::io {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kSpareDiskBytes = int64_t{64} << 20;
+constexpr int64_t kSpareDiskBytes = int64_t{64} << 20;  // a cache must not take the room of the run's checkpoints
 
 double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -91,19 +92,11 @@ class GroupWriter {
   std::string checksums_;
 };
 
-void expect_room(const fs::path& folder, int64_t bytes) {
-  std::error_code error;
-  const fs::space_info space = fs::space(folder, error);
-  if (error || space.available >= static_cast<uintmax_t>(bytes + kSpareDiskBytes)) return;
-  throw IoError(fmt::format("the packed cache of this base takes {:.0f} MiB, but the disk has {:.0f} MiB free; make room, or name a "
-                            "folder on another disk with packed_cache_dir", mib(bytes), static_cast<double>(space.available) / (1 << 20)),
-                folder.string());
-}
-
 void build(const WeightSource& base, const PackedRecipe& recipe, const std::vector<PackedGroup>& groups, const SafetensorsPlan& plan,
            const fs::path& file, const PackedCacheOptions& options) {
   const int64_t bytes = packed_file_bytes(plan);
-  expect_room(file.parent_path(), bytes);
+  expect_disk_space(file.parent_path(), bytes + kSpareDiskBytes, "the packed cache of this base",
+                    "make room, or name a folder on another disk with packed_cache_dir");
   const auto start = std::chrono::steady_clock::now();
   PartialFile partial(file);
   SafetensorsWriter writer(partial.path(), plan);

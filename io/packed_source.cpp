@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/mapped_pages.h"
+#include "core/mapping_guard.h"
 #include "io/bnb.h"
 #include "quant/blockwise.h"
 
@@ -99,6 +100,9 @@ bool PackedSource::holds(const void* address) const {
   const auto* p = static_cast<const std::byte*>(address);
   return p >= bytes.data() && p < bytes.data() + bytes.size();
 }
+
+Place PackedSource::place(const std::string& name) const { return {file().string(), 0, 0, location(name).entry->begin}; }
+void PackedSource::expect_unchanged() const { nibble::expect_unchanged(shards_.files().front().all_bytes()); }
 
 void PackedSource::drop(const std::string& name) const {
   if (is_packed(name)) return drop_bnb_weight(shards_, name);

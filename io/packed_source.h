@@ -35,6 +35,8 @@ class PackedSource final : public WeightSource {
   quant::QuantizedWeight view_packed(const std::string& name) const override;
   bool holds(const void* address) const override;
   bool verified() const override { return true; }  // they were looked at when the file was made
+  Place place(const std::string& name) const override;
+  void expect_unchanged() const override;
   void drop(const std::string& name) const override;
   const GgufFile* gguf() const override { return base_.gguf(); }
   std::string config_json() const override { return base_.config_json(); }

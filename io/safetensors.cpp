@@ -11,7 +11,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace {
@@ -86,7 +86,7 @@ void SafetensorsFile::read_header() {
   if (text.empty() || text.front() != '{') {
     throw FormatError("its header does not begin with '{': not a safetensors file, or damaged", path, kPrefixBytes);
   }
-  const Json json = parse_json(text, file_.path(), kPrefixBytes);
+  const Json json = schema::parse_json(text, file_.path(), kPrefixBytes);
   entries_.reserve(json.size());
   for (const auto& [name, value] : json.items()) {
     if (!value.is_object()) {
@@ -107,7 +107,7 @@ void SafetensorsFile::read_header() {
     const auto known = dtype.is_string() ? dtype_from_name(dtype.get<std::string>()) : std::nullopt;
     if (!known) {
       throw FormatError(fmt::format("tensor '{}' has the unknown dtype {}; convert the file to bf16, fp16 or fp32", name,
-                                    dtype.dump()), path, kPrefixBytes);
+                                    schema::brief(dtype)), path, kPrefixBytes);
     }
     entry.dtype = *known;
     const Json& shape = member(value, "shape", name, path);
@@ -118,7 +118,7 @@ void SafetensorsFile::read_header() {
     for (const Json& n : shape) {
       const int64_t size = size_of(n);
       if (size < 0) {
-        throw FormatError(fmt::format("tensor '{}' has the size {} in its shape; {}", name, n.dump(), kAgain), path, kPrefixBytes);
+        throw FormatError(fmt::format("tensor '{}' has the size {} in its shape; {}", name, schema::brief(n), kAgain), path, kPrefixBytes);
       }
       entry.shape.push_back(size);
     }
@@ -127,7 +127,7 @@ void SafetensorsFile::read_header() {
     const int64_t begin = is_pair ? size_of(offsets[0]) : -1;
     const int64_t end = is_pair ? size_of(offsets[1]) : -1;
     if (begin < 0 || begin > end) {
-      throw FormatError(fmt::format("tensor '{}' has data_offsets {}, expected [begin, end]; {}", name, offsets.dump(), kAgain),
+      throw FormatError(fmt::format("tensor '{}' has data_offsets {}, expected [begin, end]; {}", name, schema::brief(offsets), kAgain),
                         path, kPrefixBytes);
     }
     entry.begin = begin;

@@ -7,22 +7,26 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/inside_folder.h"
 #include "io/checkpoint_manifest.h"
-#include "io/json_text.h"
+#include "schema/json_text.h"
 
 namespace nibble::io {
 namespace fs = std::filesystem;
 
 SafetensorsShards::SafetensorsShards(const fs::path& folder) {
   std::error_code error;
-  const fs::path single = fs::is_regular_file(folder, error) ? folder : folder / kSingleShardName, index = folder / kShardIndexName;
+  const bool is_file = fs::is_regular_file(folder, error);
+  const fs::path single = is_file ? folder : folder / kSingleShardName, index = folder / kShardIndexName;
   if (fs::exists(single, error)) {
+    if (!is_file) expect_inside(folder, single);
     files_.emplace_back(single);
     for (const SafetensorsEntry& entry : files_.back().entries()) {
       names_.push_back(entry.name);
       locations_.emplace(entry.name, Location{&files_.back(), &entry});
     }
   } else if (fs::exists(index, error)) {
+    expect_inside(folder, index);
     read_index(index);
   } else {
     throw ConfigError(fmt::format("it holds neither {} nor {}; nibble reads safetensors: convert other weights with "
@@ -32,7 +36,7 @@ SafetensorsShards::SafetensorsShards(const fs::path& folder) {
 }
 
 void SafetensorsShards::read_index(const fs::path& index) {
-  const nlohmann::json json = read_json_object(index);
+  const nlohmann::json json = schema::read_json_object(index);
   const auto map = json.find("weight_map");
   if (map == json.end() || !map->is_object() || map->empty()) {
     throw FormatError("it has no 'weight_map' that lists the tensors; download it again", index.string(), 0);
@@ -40,7 +44,7 @@ void SafetensorsShards::read_index(const fs::path& index) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard.get<std::string>())) {
-      throw FormatError(fmt::format("tensor '{}' lies in {}, which is not the name of a file in this folder", tensor, shard.dump()),
+      throw FormatError(fmt::format("tensor '{}' lies in {}, which is not the name of a file in this folder", tensor, schema::brief(shard)),
                         index.string());
     }
     shards.insert(shard.get<std::string>());
@@ -53,6 +57,7 @@ void SafetensorsShards::read_index(const fs::path& index) {
       throw FormatError(fmt::format("shard '{}' is missing from the folder; download it, or the whole model again", shard),
                         index.string());
     }
+    expect_inside(index.parent_path(), path);
     files_.emplace_back(path);
     const SafetensorsFile& file = files_.back();
     by_name[shard] = &file;

@@ -61,11 +61,11 @@ std::optional<int64_t> first_non_finite(const Tensor& tensor) {
   return first < n ? std::optional(first) : std::nullopt;
 }
 
-void expect_finite(const Tensor& tensor, const std::string& name, const std::string& path) {
+void expect_finite(const Tensor& tensor, const std::string& name, const Place& place) {
   const auto index = first_non_finite(tensor);
   if (!index) return;
   throw FormatError(fmt::format("weight '{}' is {} at index {}; the file is damaged or the model diverged: take another copy", name,
-                                tensor.flatten()[*index].item<float>(), *index), path);
+                                tensor.flatten()[*index].item<float>(), *index), place);
 }
 
 }  // namespace nibble::io

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/inside_folder.h"
 #include "io/hf_source.h"
 #include "io/hub_cache.h"
 #include "io/weights_from_gguf.h"
@@ -24,6 +25,7 @@ std::unique_ptr<WeightSource> open_weight_source(const std::string& model_name_o
     if (entry.path().extension() == ".gguf") files.push_back(entry.path().filename().string());
   }
   if (error) throw IoError("cannot list the folder", path.string(), error.value());
+  if (files.size() == 1) expect_inside(path, path / files.front());
   if (files.size() == 1) return std::make_unique<GgufSource>(path / files.front());
   const Place place{path.string(), 0, 0, -1};
   if (files.empty()) throw ConfigError("it is no model folder: it holds neither config.json nor a GGUF file", place);

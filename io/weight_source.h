@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "io/gguf.h"
 #include "nn/model_config.h"
 #include "quant/layout.h"
@@ -46,6 +47,11 @@ class WeightSource {
   virtual bool verified() const { return false; }
   // Whether an address is in a mapped file of the source's, so that what lies there is a view.
   virtual bool holds(const void*) const { return false; }
+
+  // Where a weight lies: its file and first byte.
+  virtual Place place(const std::string& name) const = 0;
+  // THROWS FormatError where a file was written to since it was opened, so that what was read may be of two models.
+  virtual void expect_unchanged() const {}
 
   // Lets the pages of a weight leave the process's resident memory. Views of it stay valid.
   virtual void drop(const std::string& name) const = 0;

@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "core/mapping_guard.h"
 #include "io/weight_source.h"
 
 namespace nibble::io {
@@ -20,6 +21,8 @@ class GgufSource final : public WeightSource {
   Tensor read(const std::string& name) const override;
   bool is_packed(const std::string&) const override { return false; }
   quant::QuantizedWeight read_packed(const std::string& name) const override;
+  Place place(const std::string& name) const override { return {path_.string(), 0, 0, tensor(name).begin}; }
+  void expect_unchanged() const override { nibble::expect_unchanged(file_.all_bytes()); }
   void drop(const std::string& name) const override { file_.drop(tensor(name)); }
   const GgufFile* gguf() const override { return &file_; }
   std::string fingerprint() const override;

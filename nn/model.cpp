@@ -225,17 +225,23 @@ LossSum Pass::forward_backward(const TokenBatch& batch, const PassOptions& optio
   return sum;
 }
 
-Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts) {
-  const LayerContext layer_context = context(batch, document_starts, {});
+Tensor Pass::run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts, const PassOptions& options) {
+  const LayerContext layer_context = context(batch, document_starts, options.dropout);
+  const auto show = [&](int64_t layer, const Tensor& hidden) {
+    if (options.layer_output) options.layer_output(layer, hidden);
+  };
   ws_.panels.begin(kForward);
   Tensor x = embed(batch, ws_.saved.take({batch.ids.size(0), model_.config.hidden_size}, model_.dtype));
   Tensor y = ws_.saved.take(x.sizes(), model_.dtype);
+  show(-1, x);
   for (int64_t l = 0; l < head_part(); ++l) {
     enter(l, l + 1);
     layer_forward(model_.layers[static_cast<size_t>(l)], layer_context, x, y, {}, nullptr, ws_);
     std::swap(x, y);
+    show(l, x);
   }
   rms_norm(x, model_.final_norm, model_.config.rms_norm_eps, y, Tensor(), ws_.place.queue);
+  show(head_part(), y);
   return y;
 }
 
@@ -243,8 +249,8 @@ LossSum Pass::forward_loss(const TokenBatch& batch, const PassOptions& options) 
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
   const LabelledRows labelled = labelled_rows(batch.labels, batch.document_starts);
-  const DeviceBatch on_device = upload_->upload(batch, labelled);
-  const Tensor hidden = run_layers(on_device, batch.document_starts);
+  const DeviceBatch on_device = upload_->upload(batch, labelled, options.dropout.micro_step);
+  const Tensor hidden = run_layers(on_device, batch.document_starts, options);
   enter(head_part(), 0);
   return loss(hidden, labelled, on_device, options, Tensor());
 }
@@ -252,7 +258,7 @@ LossSum Pass::forward_loss(const TokenBatch& batch, const PassOptions& options) 
 Tensor Pass::forward_logits(const TokenBatch& batch) {
   check_batch(batch, model_.config, rope_.max_positions());
   ArenaScope saved_scope(ws_.saved), scratch_scope(ws_.scratch);
-  const Tensor hidden = run_layers(upload_->upload(batch, {}), batch.document_starts);
+  const Tensor hidden = run_layers(upload_->upload(batch, {}), batch.document_starts, {});
   enter(head_part(), 0);
   const Tensor logits = at::empty({hidden.size(0), model_.config.vocab_size}, hidden.options());
   head_logits(model_.head, hidden, logits, ws_);

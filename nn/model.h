@@ -79,6 +79,9 @@ struct PassOptions {
   int64_t loss_chunk_tokens = 256;         // rows of logits held at a time
   DropoutContext dropout;
   std::function<void(int64_t layer)> backward_reaches;  // called before a layer's backward: paging moves ahead of it
+  // Called by forward_loss with the hidden states [T, C] on their way: of the embedding with -1, of each layer with its number, and
+  // after the final norm with L. They are valid during the call; on a device they are queued, and its stream must be waited for.
+  std::function<void(int64_t layer, const Tensor& hidden)> layer_output;
 };
 
 // Runs passes over a model and keeps the memory that they share between calls.
@@ -93,7 +96,7 @@ class Pass {
   // NaN here, and collect() has it. THROWS std::invalid_argument for ids outside the vocabulary or positions outside the
   // rope table.
   LossSum forward_backward(const TokenBatch& batch, const PassOptions& options);
-  // The loss alone.
+  // The loss alone. With the same dropout it is that of forward_backward to the bit.
   LossSum forward_loss(const TokenBatch& batch, const PassOptions& options);
   // The losses of all calls of these two since the last collect(). On a device, waits for them: the one read of a step.
   LossSum collect();
@@ -131,7 +134,7 @@ class Pass {
   Tensor embed(const DeviceBatch& batch, const Tensor& x);  // -> x, written
   // Where the input of `layer` goes until its backward; L: the last layer's output.
   Tensor input_of(size_t layer, at::IntArrayRef sizes);
-  Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts);
+  Tensor run_layers(const DeviceBatch& batch, std::span<const int32_t> document_starts, const PassOptions& options);
   LayerContext context(const DeviceBatch& batch, std::span<const int32_t> document_starts, const DropoutContext& dropout) const;
   bool base_stays() const;  // no frozen weight moves between passes
   // The loss of the hidden states after the final norm, and its gradient where d_hidden is defined.

@@ -193,6 +193,12 @@ StepOutcome Optimizer::outcome() {
   return {state_.grad_norm, state_.refused_step};
 }
 
+void Optimizer::go_on() {
+  if (outcome().finite()) return;
+  state_ = {};
+  if (device_) device_->clear();
+}
+
 StateInfo Optimizer::info(size_t index, const StatePart& part) const {
   const std::vector<int64_t> scales{part.bytes / 4};
   return {params_[index].name + part.suffix, part.is_scales ? scales : params_[index].param.sizes().vec(), part.is_codes};

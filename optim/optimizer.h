@@ -4,8 +4,8 @@
 // the model reads is always the rounded master: bf16 alone would lose most updates. Which arithmetic: optim/adamw_math.h,
 // optim/lion_math.h, and docs/numerics.md.
 //
-// A step whose gradient is not finite changes nothing, nor does any step after it: what a checkpoint would hold stays that
-// of the last good step. On a device nobody waits for that: step() queues at most five launches (norm, head, one update a
+// A step whose gradient is not finite changes nothing, nor does any step after it until go_on() is called: what a checkpoint
+// would hold stays that of the last good step. On a device nobody waits for that: step() queues at most five launches (norm, head, one update a
 // window of memory), and outcome() looks when it is time to look.
 #pragma once
 
@@ -65,6 +65,10 @@ class Optimizer {
 
   // Of the last step; on a device, waits for it.
   StepOutcome outcome();
+
+  // Takes steps again after one was refused: that one and those after it count as if they had not been asked for, so that the next
+  // step is the one after the last update. Without a refusal, nothing changes. On a device, waits. THROWS CudaError
+  void go_on();
 
   // Updates made so far. On a device, a refused step is not known, and counted, until outcome() has looked.
   int64_t steps() const { return steps_; }

@@ -11,27 +11,30 @@
 #include <cerrno>
 #include <optional>
 
+#include "core/disk_space.h"
 #include "core/error.h"
+#include "core/partial_file.h"
 #include "optim/paged_backend.h"
 #include "optim/paged_mapping.h"
 
 namespace nibble::optim {
 namespace {
 
+constexpr const char* kAdvice = "free some space, raise paged_budget_mib, lower lora_r, or use an 8-bit optimizer";
+
 // An open file without a name in `folder`, of `bytes` reserved bytes that read as zeros.
 class NamelessFile {
  public:
   NamelessFile(const std::filesystem::path& folder, int64_t bytes) : folder_(folder.string()) {
-    std::string name = (folder / ".optimizer-state-XXXXXX").string();
-    fd_ = mkostemp(name.data(), O_CLOEXEC);
+    expect_disk_space(folder, bytes, "paged optimizer state", kAdvice);
+    // Killed before the name is gone, a run leaves it behind; of this form, the next run removes it (StagedFolder::remove_partial).
+    std::string name = (folder / fmt::format(".optimizer-state-XXXXXX{}", kPartialSuffix)).string();
+    fd_ = mkostemps(name.data(), static_cast<int>(kPartialSuffix.size()), O_CLOEXEC);
     if (fd_ < 0) fail("cannot make a file for paged optimizer state", errno);
     unlink(name.c_str());
     if (const int error = posix_fallocate(fd_, 0, bytes); error != 0) {
       close(fd_);
-      fail(fmt::format("cannot reserve {} MiB for paged optimizer state; free some space, raise paged_budget_mib, lower "
-                       "lora_r, or use an 8-bit optimizer",
-                       (bytes + (1 << 20) - 1) >> 20),
-           error);
+      fail(fmt::format("cannot reserve {} MiB for paged optimizer state; {}", (bytes + (1 << 20) - 1) >> 20, kAdvice), error);
     }
   }
   NamelessFile(const NamelessFile&) = delete;

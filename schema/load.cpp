@@ -18,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kMostFindings = 200;  // nobody reads more, and a hostile file has a hundred thousand
+
 // Every key's name, in order.
 const std::vector<std::string>& key_names() {
   static const std::vector<std::string> names = [] {
@@ -185,7 +187,7 @@ class Loader {
       set_entry(name, entry, source, field, value);
     };
     RunConfig::describe(loaded.config, set);
-    if (!found) report(source, key, fmt::format("unknown key '{}'{}", shortened(name), did_you_mean(name)));
+    if (!found) report(source, key, fmt::format("unknown key '{}'{}", shortened(name), findings.size() < kMostFindings ? did_you_mean(name) : ""));
   }
 
   // What no single value can tell.
@@ -349,7 +351,6 @@ LoadedConfig finish(Loader& loader, Needs needs, const std::string& file) {
   // The first finding's place is the error's; the others follow in the same form.
   const Finding& first = loader.findings[0];
   std::string message = first.message;
-  constexpr size_t kMostFindings = 200;  // nobody reads more, and a hostile file has a hundred thousand
   const size_t count = loader.findings.size();
   for (size_t i = 1; i < std::min(count, kMostFindings); ++i) message += "\n" + loader.findings[i].text();
   if (count > kMostFindings) message += fmt::format("\n{}: error: and {} findings more", file, count - kMostFindings);

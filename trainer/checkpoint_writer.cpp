@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "io/checkpoint.h"
 #include "io/optimizer_state.h"
+#include "trainer/checkpoint_space.h"
 
 namespace nibble::trainer {
 namespace {
@@ -101,9 +102,11 @@ void CheckpointWriter::count(const SaveTime& time) {
 double CheckpointWriter::take_blocked_s() { return std::exchange(blocked_since_taken_s_, 0.0); }
 
 void CheckpointWriter::write(const Moment& moment, const std::byte* copy) const {
-  parts_.metrics.sync();
   const std::filesystem::path& run = parts_.folder.path();
   const int64_t step = moment.state.global_step;
+  parts_.folder.expect_there();
+  expect_room_to_save(run, step, checkpoint_bytes(parts_.model, parts_.optimizer));
+  parts_.metrics.sync();
   const auto write_optimizer = [&](const std::filesystem::path& to) {
     const std::filesystem::path file = to / io::kOptimizerFile;
     if (copy == nullptr) return io::save_optimizer(parts_.optimizer, file);

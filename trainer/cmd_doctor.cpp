@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -11,6 +10,7 @@
 
 #include <torch/headeronly/version.h>
 
+#include "core/disk_space.h"
 #include "gpu/module.h"
 #include "tensor/torch.h"
 #include "trainer/command.h"
@@ -58,14 +58,13 @@ Finding gpu_module() {
 }
 
 std::vector<Finding> examine() {
-  constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
+  constexpr int64_t kGib = int64_t{1} << 30;
   std::vector<Finding> all{{"CPU", fmt::format("{}, {} threads", cpu_model(), std::thread::hardware_concurrency()), ""}, cpu_features()};
-  const double memory = static_cast<double>(memory_limit_bytes()) / kGib;
+  const double memory = static_cast<double>(memory_limit_bytes()) / static_cast<double>(kGib);
   all.push_back({"memory", fmt::format("{:.1f} GiB usable", memory), memory < 4 ? "little: train small models, with recompute: layer" : ""});
-  std::error_code error;
-  const auto space = std::filesystem::space(".", error);
-  const double disk = error ? 0.0 : static_cast<double>(space.available) / kGib;
-  all.push_back({"disk", fmt::format("{:.1f} GiB free here", disk), disk < 2 ? "little: a merged model and checkpoints need more" : ""});
+  const auto disk = free_disk_bytes(".");
+  all.push_back({"disk", disk ? disk_bytes_text(*disk) + " free here" : "the file system does not say what is free here",
+                 disk && *disk < 2 * kGib ? "little: a merged model and checkpoints need more" : ""});
   all.push_back({"LibTorch", fmt::format("{}, {} threads", TORCH_VERSION, at::get_num_threads()), ""});
   all.push_back(gpu_module());
   return all;

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/disk_space.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "io/load_model.h"
@@ -43,14 +44,20 @@ int64_t folder_bytes(const fs::path& folder) {
   return sum;
 }
 
+constexpr const char* kAdapterFiles[] = {"adapter_config.json", "adapter_model.safetensors"};
+
 void export_adapter(const io::WeightSource& source, const Artifact& artifact, const fs::path& out, const StopRequest& stop) {
   const io::Adapter adapter = io::read_adapter(*artifact.adapter, source.config());  // every tensor checked
   io::expect_replaceable(out, *artifact.adapter);
+  int64_t bytes = 0;
+  for (const char* name : kAdapterFiles) bytes += static_cast<int64_t>(fs::file_size(*artifact.adapter / name));
+  expect_disk_space(out, bytes, "the adapter", "free some space, or name a folder on another disk");
   StagedFolder staged(out);
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
-    std::error_code error;
-    fs::copy_file(*artifact.adapter / name, staged.path() / name, error);
-    if (error) throw IoError(fmt::format("cannot copy {}", name), (staged.path() / name).string(), error.value());
+  for (const char* name : kAdapterFiles) {
+    const MappedFile from(*artifact.adapter / name);
+    FileWriter to(staged.path() / name);
+    to.write(from.bytes());
+    to.close();
   }
   stop.check("exporting; nothing was written");
   staged.commit();

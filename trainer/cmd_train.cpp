@@ -10,12 +10,14 @@
 #include "io/checkpoint.h"
 #include "schema/print.h"
 #include "trainer/checkpoint_writer.h"
+#include "trainer/checkpoint_space.h"
 #include "trainer/command.h"
 #include "trainer/kill_point.h"
 #include "trainer/placement.h"
 #include "trainer/plan_report.h"
 #include "trainer/process_clock.h"
 #include "trainer/rehearsal.h"
+#include "trainer/replay.h"
 #include "trainer/run_hooks.h"
 #include "trainer/run_result.h"
 #include "trainer/run_schedule.h"
@@ -59,6 +61,7 @@ int run(const schema::LoadedConfig& loaded, const TrainOptions& options, RunMemo
   TrainingModel training(inputs, config, start.resumed, place, folder.path(), stop, say);
   memory.assign(training.model);
   if (const optim::PagedArena* paging = training.paging()) say(paging->text());
+  if (const auto warning = foresee_checkpoints(config, folder.path(), state, checkpoint_bytes(training.model, training.optimizer))) say(*warning);
   const double ready_s = seconds_since_process_start(), load_s = ready_s - load_start;
 
   // Where rows and checkpoints go.
@@ -71,7 +74,7 @@ int run(const schema::LoadedConfig& loaded, const TrainOptions& options, RunMemo
   if (rehearses(config, memory, place)) rehearse(config, inputs, step, training, memory, folder, stop, say);
   stop.deadline().expect_save(training.optimizer.state_bytes());
   const MemoryStage stage(&memory.account(), "training");
-  LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, checkpoints, memory, progress, stop, state.max_steps});
+  LoopHooks hooks = run_hooks({loaded, inputs, folder, metrics, training, start.batches, step, checkpoints, memory, progress, stop, state.max_steps});
   if (options.kill_after_checkpoint > 0) add_kill_point(hooks, state, folder.path(), options.kill_after_checkpoint);
   const LoopResult loop = train_loop({training.model, training.passes, training.optimizer, start.batches, stop},
                                      step, loop_schedule(config, state.max_steps), hooks, seconds_since_process_start, state);
@@ -92,18 +95,23 @@ int train_run(const schema::LoadedConfig& loaded, const TrainOptions& options) {
 Command make_train_command() {
   return {"train", "Train as a configuration says", [](CLI::App& app, const CommonOptions& common) -> std::function<int()> {
             struct Options {
-              std::string config;
+              std::string config, replay;
               std::vector<std::string> allow_changed;
               bool resume = false, dry_run = false;
               int64_t kill_after_checkpoint = 0;
             };
             const auto o = std::make_shared<Options>();
-            app.add_option("CONFIG", o->config, "YAML file; `nibble config docs` lists its keys")->required();
+            const auto config = app.add_option("CONFIG", o->config, "YAML file; `nibble config docs` lists its keys");
+            const auto replay = app.add_option("--replay", o->replay, "Make the step recorded in this folder (output_dir/blackbox-N) again, and show where it goes "
+                                                                      "wrong; nothing is written, exit code 0 where it comes out the same bit for bit, 1 where not");
+            replay->excludes(config);
             app.add_flag("--resume", o->resume, "Continue the newest good checkpoint of output_dir, if there is one");
             add_allow_changed(app, o->allow_changed);
             app.add_flag("--dry-run", o->dry_run, "Read the data, print the memory plan and stop");
             app.add_option("--kill-after-checkpoint", o->kill_after_checkpoint, "Of verify-resume's own runs")->group("");
             return [o, &common] {
+              if (!o->replay.empty()) return replay_step(o->replay, common);
+              if (o->config.empty()) throw ConfigError("CONFIG is missing: a YAML file with the keys that `nibble config docs` lists, or --replay with a recorded step");
               const schema::LoadedConfig loaded = schema::load_run_config(o->config, common.set, schema::Needs::kTraining);
               const bool resume = o->resume || loaded.config.resume_from_checkpoint;
               if (!resume && !o->allow_changed.empty()) throw ConfigError("--allow-changed is of a run that is continued: add --resume");

@@ -4,21 +4,37 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/mapping_guard.h"
 #include "core/memory_account.h"
 #include "schema/scalar.h"
 
 namespace nibble::trainer {
 namespace {
 
-int report(const char* name, const std::string& message, const Place& place, ExitCode code, bool json) {
+// Names in a stranger's file may hold what a terminal would obey.
+std::string printable(const std::string& text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F) {
+      shown += fmt::format("\\x{:02X}", byte);
+    } else {
+      shown += c;
+    }
+  }
+  return shown;
+}
+
+std::string error_text(const char* name, const std::string& message, const Place& place, bool json) {
   const std::string where = place.text();
-  std::cerr << (where.empty() ? "" : where + ": ") << "error: " << message << "\n";
+  std::string text = printable((where.empty() ? "" : where + ": ") + "error: " + message) + "\n";
   if (json) {
     nlohmann::ordered_json object;
     object["error"] = name;
@@ -28,8 +44,13 @@ int report(const char* name, const std::string& message, const Place& place, Exi
     object["column"] = place.column > 0 ? nlohmann::ordered_json(place.column) : nlohmann::ordered_json();
     if (place.byte_offset >= 0) object["byte_offset"] = place.byte_offset;
     // A path or a row may hold bytes that are not UTF-8.
-    std::cerr << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    text += object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   }
+  return text;
+}
+
+int report(const char* name, const std::string& message, const Place& place, ExitCode code, bool json) {
+  std::cerr << error_text(name, message, place, json);
   return static_cast<int>(code);
 }
 
@@ -40,8 +61,12 @@ const char* kOutOfMemoryAdvice =
 }  // namespace
 
 int run_reporting(const std::function<int()>& run, bool json) {
+  exit_on_lost_mapping([json](const FormatError& e) { return error_text(e.name(), e.message(), e.place(), json); });
   try {
-    return run();
+    const int code = run();
+    // A result that went to a full disk was not given.
+    if (!std::cout.flush()) throw IoError("cannot write the result; it may be incomplete", "standard output", errno);
+    return code;
   } catch (const Error& e) {
     return report(e.name(), e.message(), e.place(), e.exit_code(), json);
   } catch (const std::bad_alloc&) {

@@ -63,6 +63,7 @@ class JsonFieldWriter {
     for (const auto& [key, value] : numbers) writer.write(key.c_str(), value);
     out_[name] = object;
   }
+  void write(const char* name, const std::vector<int64_t>& numbers) { out_[name] = numbers; }
   template <class Struct>
   void write(const char* name, const Struct& row) {
     out_[name] = to_json_object(row);
@@ -131,9 +132,18 @@ class JsonFieldReader {
     numbers.clear();
     for (const auto& [key, value] : json.items()) read(key.c_str(), value, numbers.emplace_back(key, 0.0).second);
   }
+  void read(const char* name, const OrderedJson& json, std::vector<int64_t>& numbers) const {
+    if (!json.is_array()) refuse(name, json, "a list of whole numbers");
+    numbers.clear();
+    for (const OrderedJson& number : json) read(name, number, numbers.emplace_back());
+  }
   template <class Struct>
-  void read(const char*, const OrderedJson& json, Struct& row) const {
-    row = from_json_object<Struct>(json, path_);
+  void read(const char* name, const OrderedJson& json, Struct& row) const {
+    try {
+      row = from_json_object<Struct>(json, path_);
+    } catch (const FormatError& error) {
+      throw FormatError(fmt::format("'{}': {}", name, error.message()), path_);
+    }
   }
   template <class Struct>
   void read(const char* name, const OrderedJson& json, std::vector<Struct>& rows) const {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <cstdlib>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -22,6 +24,9 @@ int main(int argc, char** argv) {
   // them: 300 MiB for a model of 1.1B. Nobody allocates so often as to wait for it.
   mallopt(M_ARENA_MAX, 1);
 #endif
+  // oneDNN keeps a compiled product for each shape that it has met, about 1 MiB, and LibTorch keeps it once more: 1,024 of them, which
+  // rows of unequal length do reach. A step's shapes are 12, for each of the few lengths that passes are filled up to.
+  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"}) ::setenv(name, "96", /*overwrite=*/0);
   CLI::App app("nibble: QLoRA fine-tuning with one binary and one YAML file", "nibble");
   app.set_version_flag("--version", std::string("nibble ") + NIBBLE_VERSION);
   app.require_subcommand(1);

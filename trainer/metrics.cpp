@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "schema/json_text.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
@@ -31,9 +32,7 @@ std::optional<int64_t> step_of(std::string_view line) {
 std::string metrics_line(const MetricsRow& row) { return to_json_object(row).dump(); }
 
 MetricsRow parse_metrics_line(const std::string& line, const std::string& path) {
-  const OrderedJson json = OrderedJson::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) throw FormatError("a line of the metrics is not JSON", path);
-  return from_json_object<MetricsRow>(json, path);
+  return from_json_object<MetricsRow>(schema::parse_ordered_json(line, path), path);
 }
 
 std::vector<std::string> measured_metrics() {
@@ -46,12 +45,21 @@ std::vector<std::string> measured_metrics() {
   return names;
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw IoError("cannot open the metrics file for writing", path.string(), errno);
-}
+MetricsLog::MetricsLog(const std::filesystem::path& path) : path_(path) { open(); }
 
 MetricsLog::~MetricsLog() { ::close(fd_); }
+
+void MetricsLog::open() {
+  const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) throw IoError("cannot open the metrics file for writing", path_.string(), errno);
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+void MetricsLog::rewind(int64_t step, const std::vector<MetricsRow>& history) {
+  rewind_metrics(path_, step, history);
+  open();  // it is another file under the same name
+}
 
 void MetricsLog::write(const MetricsRow& row) {
   const std::string line = metrics_line(row) + "\n";

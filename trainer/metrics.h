@@ -20,7 +20,9 @@ enum class Repeats : uint8_t { kExact, kMeasured };
 // An object of numbers, in order.
 using NamedNumbers = std::vector<std::pair<std::string, double>>;
 
-// A row covers the optimizer steps since the row before it.
+// A row covers the optimizer steps since the row before it. Those that were left out (skipped_steps) are in no sum of it: of a row
+// with nothing else loss, tokens_per_s and step_ms are NaN, which JSON writes as null, and so is the grad_norm of a row that ends
+// with one.
 struct MetricsRow {
   int64_t step = 0;                  // optimizer steps made, from 1
   double epoch = 0.0;                // passes over the data made, fractional
@@ -33,6 +35,7 @@ struct MetricsRow {
   double step_ms = 0.0;              // mean
   double peak_rss_mib = 0.0;         // of the process so far
   double peak_gpu_mib = 0.0;         // 0 on a CPU
+  std::optional<int64_t> skipped_steps;  // of the covered ones, those without an update; only where there are any
   std::optional<double> eval_loss;   // only where an evaluation followed the step
   // Of a paged optimizer's state: there now, and moved since the start.
   std::optional<int64_t> paged_resident_bytes, paged_prefetched_bytes, paged_evicted_bytes;
@@ -54,6 +57,7 @@ struct MetricsRow {
     visit("step_ms", row.step_ms, Repeats::kMeasured);
     visit("peak_rss_mib", row.peak_rss_mib, Repeats::kMeasured);
     visit("peak_gpu_mib", row.peak_gpu_mib, Repeats::kMeasured);
+    visit("skipped_steps", row.skipped_steps, Repeats::kExact);
     visit("eval_loss", row.eval_loss, Repeats::kExact);
     visit("paged_resident_bytes", row.paged_resident_bytes, Repeats::kMeasured);
     visit("paged_prefetched_bytes", row.paged_prefetched_bytes, Repeats::kMeasured);
@@ -82,14 +86,18 @@ class MetricsLog {
   ~MetricsLog();
 
   void write(const MetricsRow& row);  // THROWS IoError, the disk being full for one
+  // As rewind_metrics, of this file; further rows follow. THROWS IoError
+  void rewind(int64_t step, const std::vector<MetricsRow>& history);
   void sync();                        // on disk when it returns; call it before a checkpoint counts on the rows
 
  private:
+  void open();
+
   std::filesystem::path path_;
   int fd_ = -1;
 };
 
-// Leaves the rows up to `step`: drops later ones, broken lines and rows out of order, and adds those rows of `history`
+// Of a file that nobody has open for adding rows: leaves the rows up to `step`: drops later ones, broken lines and rows out of order, and adds those rows of `history`
 // (a checkpoint's) that the file has lost. Step 0 with no history empties the file. A missing file counts as empty.
 // THROWS IoError
 void rewind_metrics(const std::filesystem::path& path, int64_t step, const std::vector<MetricsRow>& history);

@@ -18,6 +18,9 @@ std::string eta_text(std::optional<double> seconds_left) {
   return seconds_left ? fmt::format("  ETA {}", duration_text(*seconds_left)) : "";
 }
 
+// "-" where there is none: all of its steps were left out.
+std::string loss_text(double loss) { return std::isnan(loss) ? "-" : fmt::format("{:.4f}", loss); }
+
 }  // namespace
 
 double peak_rss_mib() { return static_cast<double>(peak_resident_bytes()) / (1024.0 * 1024.0); }
@@ -59,8 +62,8 @@ std::string live_line(const ProgressState& state, int columns) {
   const double share = std::clamp(static_cast<double>(state.step) / total, 0.0, 1.0);
   const auto filled = static_cast<size_t>(share * kBarCells);
   const std::string bar = std::string(filled, '#') + std::string(kBarCells - filled, '-');
-  std::string line = fmt::format("[{}] {:3}% {}/{}  loss {:.4f}  {:.0f} tok/s  {:.0f} MiB{}", bar,
-                                 static_cast<int>(share * 100.0), state.step, state.total_steps, state.loss,
+  std::string line = fmt::format("[{}] {:3}% {}/{}  loss {}  {:.0f} tok/s  {:.0f} MiB{}", bar,
+                                 static_cast<int>(share * 100.0), state.step, state.total_steps, loss_text(state.loss),
                                  state.tokens_per_s, state.memory_mib, eta_text(state.seconds_left));
   // One column stays free: a full line makes some terminals wrap, and then the next \r starts a new one.
   const auto room = static_cast<size_t>(std::max(0, columns - 1));
@@ -69,10 +72,13 @@ std::string live_line(const ProgressState& state, int columns) {
 }
 
 std::string logged_line(const MetricsRow& row, int64_t total_steps, std::optional<double> seconds_left) {
-  std::string line = fmt::format(
-      "step {}/{}  epoch {:.2f}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {:.0f} tok/s  {:.0f} ms  {:.0f} MiB", row.step,
-      total_steps, row.epoch, row.loss, row.grad_norm, row.learning_rate, row.tokens_per_s, row.step_ms,
-      row.peak_gpu_mib > 0.0 ? row.peak_gpu_mib : row.peak_rss_mib);  // where the run computes
+  const double memory_mib = row.peak_gpu_mib > 0.0 ? row.peak_gpu_mib : row.peak_rss_mib;  // where the run computes
+  std::string line = fmt::format("step {}/{}  epoch {:.2f}  loss {}", row.step, total_steps, row.epoch, loss_text(row.loss));
+  if (!std::isnan(row.grad_norm)) line += fmt::format("  grad_norm {:.3f}", row.grad_norm);
+  line += fmt::format("  lr {:.2e}", row.learning_rate);
+  if (!std::isnan(row.step_ms)) line += fmt::format("  {:.0f} tok/s  {:.0f} ms", row.tokens_per_s, row.step_ms);
+  line += fmt::format("  {:.0f} MiB", memory_mib);
+  if (row.skipped_steps) line += fmt::format("  skipped {}", *row.skipped_steps);
   if (row.eval_loss) line += fmt::format("  eval_loss {:.4f}", *row.eval_loss);
   return line + eta_text(seconds_left);
 }

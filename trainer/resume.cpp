@@ -14,11 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ResumePoint read_point(const fs::path& checkpoint) {
-  const fs::path state = checkpoint / io::kTrainerStateFile;
-  return {checkpoint, parse_run_state(read_text(state), state.string())};
-}
-
 // Every key's value as text, in order, with whether it must match.
 struct KeyValue {
   std::string name, value;
@@ -97,6 +92,11 @@ class Differences {
 
 }  // namespace
 
+ResumePoint read_resume_point(const fs::path& checkpoint) {
+  const fs::path state = checkpoint / io::kTrainerStateFile;
+  return {checkpoint, parse_run_state(read_text(state), state.string())};
+}
+
 std::optional<ResumePoint> find_resume_point(const fs::path& run_folder, const ResumeChoice& choice,
                                              const std::function<void(const std::string&)>& say) {
   if (!choice.from.empty()) {
@@ -107,7 +107,7 @@ std::optional<ResumePoint> find_resume_point(const fs::path& run_folder, const R
     if (info.state != io::CheckpointState::kGood) {
       throw FormatError(fmt::format("cannot continue from it: it is {}: {}", io::checkpoint_state_name(info.state), info.reason), checkpoint.string());
     }
-    return read_point(checkpoint);
+    return read_resume_point(checkpoint);
   }
   const io::NewestCheckpoint newest = io::newest_good_checkpoint(run_folder);
   if (!choice.resume) {
@@ -129,7 +129,7 @@ std::optional<ResumePoint> find_resume_point(const fs::path& run_folder, const R
     say(fmt::format("{}: no good checkpoint, starting from the beginning", run_folder.string()));
     return std::nullopt;
   }
-  return read_point(newest.found->path);
+  return read_resume_point(newest.found->path);
 }
 
 std::vector<RunChange> check_same_run(const ResumePoint& point, const schema::LoadedConfig& now, const RunState& inputs,

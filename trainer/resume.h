@@ -24,6 +24,9 @@ struct ResumePoint {
   RunState state;
 };
 
+// Of a checkpoint that was found good. THROWS FormatError, IoError
+ResumePoint read_resume_point(const std::filesystem::path& checkpoint);
+
 // The checkpoint to continue; nullopt: none is there (fresh start). Tells `say` what it skipped and why.
 // THROWS FormatError where `from` names one that is not good, where there are checkpoints but none is good, or where the state of a good
 // one is not what this nibble writes;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/make_folders.h"
 
 namespace nibble::trainer {
 namespace fs = std::filesystem;
@@ -56,6 +58,16 @@ std::string own_identity() {
   return fmt::format("pid {}, started {}, on {}\n", ::getpid(), utc_now(), host.data());
 }
 
+// What a name stands for now, compared with what was opened under it.
+enum class Name : uint8_t { kSame, kOther, kGone };
+
+Name compare(const fs::path& path, int fd) {
+  struct stat named {}, opened {};
+  if (::stat(path.c_str(), &named) != 0) return errno == ENOENT || errno == ENOTDIR ? Name::kGone : Name::kSame;  // else writing will tell
+  if (::fstat(fd, &opened) != 0) return Name::kSame;
+  return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino ? Name::kSame : Name::kOther;
+}
+
 int take_lock(const fs::path& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) {
@@ -85,15 +97,23 @@ int take_lock(const fs::path& path) {
 
 RunFolder::RunFolder(const fs::path& path) : path_(path) {
   std::error_code error;
-  fs::create_directories(path_, error);
+  make_folders(path_, error);
   if (error) {
     throw IoError("cannot create output_dir; choose a folder that you may write to", path_.string(), error.value());
   }
-  lock_fd_ = take_lock(path_ / kLockFile);
+  folder_fd_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder_fd_ < 0) throw IoError("cannot open output_dir; choose a folder that you may read and write", path_.string(), errno);
+  try {
+    lock_fd_ = take_lock(path_ / kLockFile);
+  } catch (...) {
+    ::close(folder_fd_);
+    throw;
+  }
   log_fd_ = ::open(log_path().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (log_fd_ < 0) {
     const int reason = errno;
     ::close(lock_fd_);
+    ::close(folder_fd_);
     throw IoError("cannot write the run's log", log_path().string(), reason);
   }
 }
@@ -102,6 +122,18 @@ RunFolder::~RunFolder() {
   // The file stays: to delete it would let two later runs lock two different files of one name.
   ::close(log_fd_);
   ::close(lock_fd_);
+  ::close(folder_fd_);
+}
+
+void RunFolder::expect_there() const {
+  if (compare(path_, folder_fd_) != Name::kSame) {
+    throw IoError("the run folder was deleted, moved or replaced while the run was writing to it; put it back and continue with --resume, or start again",
+                  path_.string());
+  }
+  // Somebody who deletes the lock alone harms nobody until another run makes a new one.
+  if (compare(path_ / kLockFile, lock_fd_) == Name::kOther) {
+    throw IoError("run.lock was replaced: another run writes to this folder now; stop one of the two, and continue with --resume", path_.string());
+  }
 }
 
 void RunFolder::write_config(const std::string& yaml) { write_text_atomic(config_path(), yaml); }

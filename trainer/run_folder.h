@@ -28,11 +28,15 @@ class RunFolder {
   std::filesystem::path metrics_path() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path log_path() const { return path_ / "log.txt"; }
 
+  // THROWS IoError where the folder was deleted, moved or replaced since, or another run took its lock: what is written to it
+  // from now on would be lost. Call it before writing what must not be.
+  void expect_there() const;
   void write_config(const std::string& yaml);  // atomically. THROWS IoError
   void log(const std::string& text);           // one line of log.txt, with the time (UTC). THROWS IoError
 
  private:
   std::filesystem::path path_;
+  int folder_fd_ = -1;
   int lock_fd_ = -1;
   int log_fd_ = -1;
 };

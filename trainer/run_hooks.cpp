@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "trainer/evaluate.h"
 #include "trainer/graph_use.h"
+#include "trainer/record_step.h"
+#include "trainer/rewind.h"
 
 namespace nibble::trainer {
 namespace {
@@ -29,6 +31,34 @@ void measure_paging(const optim::PagedArena& paging, MetricsRow& row) {
   row.paged_resident_bytes = counters.resident_bytes;
   row.paged_prefetched_bytes = counters.prefetched_bytes;
   row.paged_evicted_bytes = counters.evicted_bytes;
+}
+
+BadStepHooks bad_step_hooks(const HookParts& parts, const std::function<void()>& wait_saved) {
+  const auto say = [parts](const std::string& text) {
+    parts.progress.message(text);
+    parts.folder.log(text);
+  };
+  BadStepHooks hooks;
+  hooks.say = say;
+  hooks.record = [parts, say](const BadStep& bad) -> std::optional<std::filesystem::path> {
+    const MemoryStage stage(&parts.memory.account(), "recording a step that went wrong");
+    try {
+      return record_step({parts.loaded, parts.inputs, parts.training, parts.batches, parts.step, parts.stop}, parts.folder.path(), bad);
+    } catch (const std::exception& error) {
+      say(fmt::format("warning: step {} could not be recorded, the run goes on without: {}", bad.before.global_step + 1, error.what()));
+      return std::nullopt;
+    }
+  };
+  hooks.records = [parts] { return list_black_boxes(parts.folder.path()); };
+  hooks.find = [parts, say, wait_saved](const RunState& now) {
+    if (wait_saved) wait_saved();
+    return find_rewind_point(parts.folder.path(), now, say);
+  };
+  hooks.go_back = [parts](const RunState& now, const ResumePoint& point) {
+    const MemoryStage stage(&parts.memory.account(), "going back to a checkpoint");
+    return rewind_run({parts.training.optimizer, parts.batches, parts.metrics}, now, point);
+  };
+  return hooks;
 }
 
 }  // namespace
@@ -56,6 +86,7 @@ LoopHooks run_hooks(const HookParts& parts) {
     }
   };
   hooks.log = [parts](const MetricsRow& row) {
+    parts.folder.expect_there();
     parts.metrics.write(row);
     parts.folder.log(logged_line(row, parts.max_steps, std::nullopt));
   };
@@ -64,6 +95,7 @@ LoopHooks run_hooks(const HookParts& parts) {
     parts.stop.deadline().save_took(parts.checkpoints.longest().total_s);  // of those that are done
   };
   hooks.wait_saved = [parts] { parts.checkpoints.wait(); };
+  hooks.bad_steps = bad_step_hooks(parts, hooks.wait_saved);
   return hooks;
 }
 

@@ -17,6 +17,8 @@ struct HookParts {
   RunFolder& folder;
   MetricsLog& metrics;
   TrainingModel& training;
+  data::BatchStream& batches;
+  const StepOptions& step;
   CheckpointWriter& checkpoints;
   RunMemory& memory;
   Progress& progress;

@@ -16,12 +16,16 @@ using Json = nlohmann::ordered_json;
 
 Json finite_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
-// The mean loss of the last ten rows.
+// The mean loss of the last ten rows that have one; NaN where none has.
 double recent_loss(const RunState& state) {
-  const size_t n = std::min<size_t>(10, state.log_history.size());
   double sum = 0.0;
-  for (size_t i = state.log_history.size() - n; i < state.log_history.size(); ++i) sum += state.log_history[i].loss;
-  return sum / static_cast<double>(n);
+  int64_t rows = 0;
+  for (auto row = state.log_history.rbegin(); row != state.log_history.rend() && rows < 10; ++row) {
+    if (std::isnan(row->loss)) continue;
+    sum += row->loss;
+    ++rows;
+  }
+  return sum / static_cast<double>(rows);
 }
 
 double median(std::vector<double> values) {
@@ -49,6 +53,7 @@ std::string result_json(const RunResult& result) {
   out["plan_bytes"] = result.memory.planned_bytes();
   out["measured_bytes"] = result.memory.measured_bytes();
   for (const auto& [component, mib] : result.memory.peak_mib()) out["memory_peak_mib"][component] = mib;
+  out["skipped_steps"] = result.state.skipped_steps;
   out["interrupted"] = result.loop.interrupted;
   out["stopped_by"] = result.loop.interrupted ? Json(result.stop.name()) : Json();
   return out.dump();
@@ -56,8 +61,10 @@ std::string result_json(const RunResult& result) {
 
 std::string result_text(const RunResult& result) {
   const std::filesystem::path checkpoint = std::filesystem::path(result.output_dir) / io::checkpoint_name(result.state.global_step);
-  return fmt::format("{} {} steps, loss {:.4f}, {:.0f} tokens/s, peak {:.0f} MiB: {}", result.loop.interrupted ? "interrupted after" : "trained",
-                     result.state.global_step, recent_loss(result.state), median(result.loop.step_tokens_per_s), result.peak_rss_mib,
+  const std::string skipped = result.state.skipped_steps > 0 ? fmt::format(" ({} of them left out)", result.state.skipped_steps) : "";
+  const double loss = recent_loss(result.state);
+  return fmt::format("{} {} steps{}, loss {}, {:.0f} tokens/s, peak {:.0f} MiB: {}", result.loop.interrupted ? "interrupted after" : "trained",
+                     result.state.global_step, skipped, std::isnan(loss) ? "unknown" : fmt::format("{:.4f}", loss), median(result.loop.step_tokens_per_s), result.peak_rss_mib,
                      checkpoint.string());
 }
 

@@ -25,8 +25,8 @@ struct RunResult {
 };
 
 // {"output_dir", "global_step", "train_loss", "eval_loss", "tokens_per_s", "first_step_s", "load_s", "ready_s",
-//  "peak_rss_mib", "peak_gpu_mib", "save_blocked_ms", "save_s", "plan_bytes", "measured_bytes", "memory_peak_mib": {component: MiB}, "interrupted",
-//  "stopped_by": "SIGTERM", "SIGINT", "SIGHUP", "max_time" or null}; a loss that is not known is null.
+//  "peak_rss_mib", "peak_gpu_mib", "save_blocked_ms", "save_s", "plan_bytes", "measured_bytes", "memory_peak_mib": {component: MiB}, "skipped_steps",
+//  "interrupted", "stopped_by": "SIGTERM", "SIGINT", "SIGHUP", "max_time" or null}; a loss that is not known is null.
 std::string result_json(const RunResult& result);
 // "trained 60 steps, loss 1.2345, 812 tokens/s, peak 640 MiB: runs/demo/checkpoint-60"
 std::string result_text(const RunResult& result);

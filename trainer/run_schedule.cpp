@@ -33,6 +33,7 @@ LoopSchedule loop_schedule(const schema::RunConfig& config, int64_t max_steps) {
   schedule.save_steps = config.save_steps;
   schedule.learning_rate = config.learning_rate;
   schedule.curve = schedule_config(config, max_steps);
+  schedule.bad_steps = {config.nan_policy, config.loss_spike_policy, config.loss_spike_threshold, config.max_skipped_steps};
   return schedule;
 }
 

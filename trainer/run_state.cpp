@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
+#include "schema/json_text.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
@@ -30,8 +31,7 @@ void RunState::log(const MetricsRow& row) {
 std::string run_state_json(const RunState& state) { return to_json_object(state).dump(2) + "\n"; }
 
 RunState parse_run_state(const std::string& json, const std::string& path) {
-  OrderedJson parsed = OrderedJson::parse(json, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_discarded()) throw FormatError("not JSON; resume from another checkpoint", path);
+  OrderedJson parsed = schema::parse_ordered_json(json, path);
   add_later_fields(parsed);
   RunState state = from_json_object<RunState>(parsed, path);
   int64_t last = 0;

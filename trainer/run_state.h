@@ -49,7 +49,10 @@ struct RunState {
   int64_t pending_trained_tokens = 0;
   int64_t pending_steps = 0;
 
+  int64_t pending_skipped_steps = 0;   // of pending_steps
+
   int64_t skipped_steps = 0;           // of global_step, those without an update (nan_policy, loss_spike_policy)
+  std::vector<int64_t> left_out_steps; // rising: bad ones before which the run went back, to be passed over when they come again
   LossWatchState loss_watch;
 
   std::optional<MetricsRow> unfinished_row;  // a stop cut its evaluation short: to be evaluated and logged first
@@ -86,7 +89,9 @@ struct RunState {
     visit("pending_tokens", state.pending_tokens);
     visit("pending_trained_tokens", state.pending_trained_tokens);
     visit("pending_steps", state.pending_steps);
+    visit("pending_skipped_steps", state.pending_skipped_steps);
     visit("skipped_steps", state.skipped_steps);
+    visit("left_out_steps", state.left_out_steps);
     visit("loss_watch", state.loss_watch);
     visit("unfinished_row", state.unfinished_row);
     visit("best_metric", state.best_metric);

@@ -66,6 +66,7 @@ std::vector<std::vector<size_t>> share_out(const std::vector<int32_t>& starts, i
 
 PassBatch pass_with(const data::Batch& batch, const std::vector<size_t>& documents) {
   PassBatch pass;
+  pass.documents = documents;
   pass.document_starts.push_back(0);
   for (const size_t d : documents) {
     const auto begin = static_cast<std::ptrdiff_t>(batch.document_starts[d]), end = static_cast<std::ptrdiff_t>(batch.document_starts[d + 1]);

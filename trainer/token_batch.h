@@ -43,6 +43,7 @@ PassSize pass_size(const nn::Place& place);
 // pass up: without labels, so that it adds nothing to loss and gradients.
 struct PassBatch {
   std::vector<int32_t> ids, labels, positions, document_starts;
+  std::vector<size_t> documents = {};  // which of the batch's they are; without the one that fills up
 
   nn::TokenBatch view() const { return {ids, labels, positions, document_starts}; }
 };

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "optim/schedule.h"
+#include "trainer/bad_step.h"
 #include "trainer/progress.h"
 #include "trainer/train_step.h"
 
@@ -18,6 +19,7 @@ struct LoopSchedule {
   int64_t save_steps = 0;       // 0: only at the end
   double learning_rate = 0.0;   // the peak
   optim::ScheduleConfig curve;
+  BadStepRules bad_steps;
 };
 
 // What the loop asks of its surroundings.
@@ -30,6 +32,7 @@ struct LoopHooks {
   std::function<void(MetricsRow&)> measure;          // fills in what the loop does not know; may be empty
   std::function<void(const MetricsRow&)> log;        // one row
   std::function<double()> memory_mib;                // for the live line; empty: the process's peak
+  BadStepHooks bad_steps;
   Progress* progress = nullptr;
 };
 
@@ -43,7 +46,8 @@ struct LoopResult {
 // Runs from state.global_step to state.max_steps and keeps `state` current. A run always ends with a checkpoint. A row whose
 // evaluation a stop cut short is in that checkpoint; the run that continues evaluates first of all, and the row is the same. A request
 // to save (SIGUSR1) is answered before the next micro-batch: until its update, a step leaves everything as it was before it.
-// `now` is a steady clock in seconds since the process started.
+// `now` is a steady clock in seconds since the process started. THROWS RunError where steps go wrong and the rules say to stop, after
+// a checkpoint of the state before, and where a step's update has broken the adapter, without one; what the hooks throw.
 LoopResult train_loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
                       const std::function<double()>& now, RunState& state);
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <csignal>
 #include <string>
@@ -31,6 +32,18 @@ std::string error_of(Statement statement) {
     return error.what();
   }
   return "no error";
+}
+
+// A pipe's other end may never come, and a device never ends.
+TEST(Files, WhatIsNoRegularFileIsRefusedAtOnce) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  for (const fs::path& path : {folder / "pipe", fs::path("/dev/zero"), fs::path("/dev/null")}) {
+    EXPECT_THAT(error_of([&] { MappedFile file(path); }), HasSubstr("not a regular file")) << path;
+    EXPECT_THAT(error_of([&] { read_text(path); }), HasSubstr("not a regular file")) << path;
+    EXPECT_THAT(error_of([&] { file_xxh3_128(path); }), HasSubstr("not a regular file")) << path;
+  }
+  EXPECT_THAT(error_of([&] { read_text(folder.path()); }), HasSubstr("it is a folder"));
 }
 
 TEST(MappedFile, HoldsTheBytesAlsoAfterAMoveAndAfterTheyWereDropped) {

@@ -34,6 +34,21 @@ TEST(Batch, DocumentsAreLaidEndToEndWithTheirFirstLabelIgnored) {
   EXPECT_EQ(dataset.stats.trained_tokens, 2);
 }
 
+TEST(BatchStream, NamesTheDocumentsOfTheNextBatchAndTakesNone) {
+  const auto samples = documents(23, 20, 3);
+  const Dataset dataset(samples, 64, /*packing=*/true);
+  BatchStream stream(dataset, 2, 7, true);
+  EXPECT_EQ(&stream.dataset(), &dataset);
+  for (int64_t b = 0; b < 2 * stream.batches_per_epoch(); ++b) {
+    const Cursor before = stream.cursor();
+    const std::vector<int64_t> named = stream.next_documents();
+    EXPECT_EQ(stream.cursor(), before);
+    const Batch batch = stream.next();
+    ASSERT_EQ(named.size() + 1, batch.document_starts.size());
+    for (size_t d = 0; d < named.size(); ++d) EXPECT_EQ(dataset.ids(named[d])[0], batch.ids[static_cast<size_t>(batch.document_starts[d])]);
+  }
+}
+
 TEST(BatchStream, AnEpochGivesEveryRowOnceAndEpochsDiffer) {
   const auto samples = documents(101, 20, 3);
   const Dataset dataset(samples, 20, false);

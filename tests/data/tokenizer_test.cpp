@@ -56,7 +56,7 @@ TEST_F(TokenizerFolder, UnknownKindsAreRefusedByName) {
 TEST_F(TokenizerFolder, DamagedFilesNameThePlace) {
   const std::string text = read_golden("tokenizers/gpt2/tokenizer.json");
   write("tokenizer.json", text.substr(0, text.size() / 2));
-  EXPECT_NE(refusal().find("not valid JSON"), std::string::npos);
+  EXPECT_NE(refusal().find("not JSON"), std::string::npos);
   json changed = json::parse(text);
   changed["model"]["merges"][7] = "no such pair";
   write("tokenizer.json", changed.dump());

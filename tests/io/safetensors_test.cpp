@@ -6,7 +6,6 @@
 #include <stdexcept>
 
 #include "core/rng.h"
-#include "io/json_text.h"
 #include "tests/io/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -184,16 +183,6 @@ TEST(SafetensorsDamage, FlippedBytesAreRefusedOrStayInBounds) {
     }
   }
   EXPECT_GT(refused, 400);
-}
-
-TEST(JsonText, RefusesWhatIsNoObjectOrTooDeep) {
-  const TemporaryFolder folder;
-  put_file(folder / "a", "[1]");
-  EXPECT_ERROR(read_json_object(folder / "a"), "FormatError", "one JSON object");
-  EXPECT_ERROR(parse_json("{\"a\":{\"b\":1,\"b\":2}}", "f"), "FormatError", "gives 'b' twice");
-  EXPECT_ERROR(parse_json(std::string(100000, '['), "f"), "FormatError", "nested deeper than 32");
-  EXPECT_ERROR(parse_json("{\"a\": nul}", "f", 100), "FormatError", "f (byte 1");
-  EXPECT_EQ(parse_json("{\"a\":{\"b\":1},\"c\":{\"b\":1}}", "f").size(), 2u);
 }
 
 }  // namespace

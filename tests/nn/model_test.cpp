@@ -179,6 +179,34 @@ TEST(Pass, Bfloat16IsNoWorseThanTwiceTheComposition) {
   EXPECT_LT(relative_error(pass.forward_logits(batch.view()), reference), 2 * relative_error(plain, reference));
 }
 
+TEST_P(EveryShape, TheLossAloneIsThatOfTheWholePassWithItsDropout) {
+  Model model = test::tiny_model(GetParam().options);
+  model.each_lora([](const std::string&, Lora& lora) { lora.dropout = 0.3f; });
+  const TinyBatch batch({13, 1, 22}, model.config.vocab_size);
+  PassOptions options;
+  options.dropout = {true, 5, 17};
+  const LossSum whole = gradients(model, batch, options).loss;
+  Pass pass(model, 256);
+  EXPECT_EQ(pass.forward_loss(batch.view(), options).nll, whole.nll);
+  EXPECT_NE(pass.forward_loss(batch.view(), {}).nll, whole.nll);
+}
+
+TEST(Pass, ShowsEveryLayersOutputOnItsWayToTheLoss) {
+  Model model = test::tiny_model({});
+  Pass pass(model, 64);
+  const TinyBatch batch({9, 4}, model.config.vocab_size);
+  std::vector<std::pair<int64_t, Tensor>> shown;
+  PassOptions options;
+  options.layer_output = [&](int64_t layer, const Tensor& hidden) { shown.emplace_back(layer, hidden.clone()); };
+  pass.forward_loss(batch.view(), options);
+  const std::vector<Tensor> states = pass.forward_hidden_states(batch.view());
+  ASSERT_EQ(shown.size(), states.size());
+  for (size_t i = 0; i < states.size(); ++i) {
+    EXPECT_EQ(shown[i].first, static_cast<int64_t>(i) - 1);
+    EXPECT_TRUE(at::equal(shown[i].second, states[i])) << i;
+  }
+}
+
 TEST(Pass, RefusesIdsAndPositionsOutsideTheModel) {
   Model model = test::tiny_model({});
   Pass pass(model, 16);

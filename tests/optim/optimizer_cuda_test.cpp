@@ -134,6 +134,26 @@ TEST(OptimizerCuda, ARefusedStepIsKnownWhenTheHostLooks) {
   EXPECT_TRUE(optimizer.outcome().finite());
 }
 
+TEST(OptimizerCuda, GoesOnAfterARefusalAsTheCpuDoes) {
+  for (const Optim optim : {Optim::kAdamwTorch, Optim::kLion8bit}) {
+    emulator::reset();
+    Problem host(at::kBFloat16), device(at::kBFloat16);
+    Optimizer on_cpu(config_of(optim), host.params), on_device(config_of(optim), device.params, nullptr, queue());
+    host.train(on_cpu, 0, 2);
+    device.train(on_device, 0, 2);
+    device.params[0].grad.data_ptr<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+    on_device.step(1e-2, 4, 1.0);
+    device.train(on_device, 2, 3);  // queued before anybody has looked: refused as well
+    on_device.go_on();
+    EXPECT_EQ(on_device.steps(), 2);
+    host.train(on_cpu, 2, 4);
+    device.train(on_device, 2, 4);
+    EXPECT_TRUE(on_device.outcome().finite());
+    EXPECT_EQ(on_device.steps(), 4);
+    expect_equal(host, on_cpu, device, on_device, std::string(schema::enum_name(optim)));
+  }
+}
+
 TEST(OptimizerCuda, ContinuesWhatTheCpuBegan) {
   emulator::reset();
   Problem host(at::kBFloat16), device(at::kBFloat16);

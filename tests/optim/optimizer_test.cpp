@@ -175,6 +175,29 @@ TEST(Optimizer, AGradientThatIsNotFiniteChangesNothingFromThenOn) {
   }
 }
 
+// As if the refused step had not been asked for.
+TEST(Optimizer, GoesOnAfterARefusalWithTheStepThatWouldHaveBeenNext) {
+  for (const Optim optim : kAllOptims) {
+    Problem problem(at::kBFloat16), without(at::kBFloat16);
+    Optimizer optimizer(config_of(optim), problem.params), reference(config_of(optim), without.params);
+    problem.train(optimizer, 0, 2);
+    without.train(reference, 0, 2);
+    problem.params[3].grad.data_ptr<float>()[19999] = std::numeric_limits<float>::infinity();
+    optimizer.step(1e-2, 4, 1.0);
+    EXPECT_FALSE(optimizer.outcome().finite());
+    optimizer.go_on();
+    EXPECT_TRUE(optimizer.outcome().finite());
+    optimizer.go_on();  // nothing to go on from
+    EXPECT_EQ(optimizer.steps(), 2);
+    problem.train(optimizer, 3, 5);
+    without.train(reference, 3, 5);
+    EXPECT_EQ(optimizer.steps(), 4);
+    const auto expected = state_of(reference);
+    for (const auto& [name, tensor] : state_of(optimizer)) EXPECT_TRUE(same_bits(tensor, expected.at(name))) << name;
+    for (size_t i = 0; i < problem.params.size(); ++i) EXPECT_TRUE(same_bits(problem.params[i].param, without.params[i].param));
+  }
+}
+
 TEST(Optimizer, EightBitStateTakesAQuarterOfTheMoments) {
   const auto bytes_per_element = [](Optim optim) {
     const int64_t n = 1 << 20;

@@ -92,6 +92,18 @@ TEST(MetricsLine, NotANumberIsNullAndNeverZero) {
   EXPECT_TRUE(std::isnan(*back.eval_loss));
 }
 
+TEST_F(MetricsTest, RewindsWhileOpenAndGoesOn) {
+  MetricsLog log(path_);
+  for (int64_t step = 1; step <= 6; ++step) log.write(row_of(step));
+  log.rewind(3, {});
+  log.write(row_of(4));
+  log.sync();
+  EXPECT_EQ(text(), lines(1, 4));
+  log.rewind(5, {row_of(5)});
+  log.write(row_of(6));
+  EXPECT_EQ(text(), lines(1, 6));
+}
+
 TEST(MetricsLine, RefusesWhatIsNotOurs) {
   for (const char* line : {"", "{", "[]", "3", "{}", "{\"step\": \"3\"}", "{\"step\": -3}", "{\"step\": 1.5}"}) {
     EXPECT_THROW(parse_metrics_line(line, "m"), FormatError) << line;
@@ -101,7 +113,7 @@ TEST(MetricsLine, RefusesWhatIsNotOurs) {
 TEST(MetricsFields, SayWhichAreMeasured) {
   EXPECT_THAT(measured_metrics(), ElementsAre("tokens_per_s", "step_ms", "peak_rss_mib", "peak_gpu_mib", "paged_resident_bytes",
                                               "paged_prefetched_bytes", "paged_evicted_bytes", "cuda_graphs_recorded",
-                                              "cuda_graphs_replayed", "cuda_graphs_plain", "memory"));
+                                              "cuda_graphs_replayed", "cuda_graphs_plain", "save_blocked_ms", "memory"));
 }
 
 TEST_F(MetricsTest, LogAppendsLinesAcrossOpenings) {

@@ -88,6 +88,7 @@ TEST(SearchPlan, RespectsWhatIsFixed) {
   input.fixed.streamed = false;
   input.fixed.offload_embedding = true;
   input.fixed.loss_chunk_tokens = 100;
+  input.fixed.background_save = false;
   for (const int64_t budget : {kGib, 100 * kGib}) {
     const PlannedRun run = search_plan(input, budget, a_gpu());
     EXPECT_EQ(run.fits, budget > 50 * kGib);
@@ -124,6 +125,48 @@ TEST(SearchPlan, PagesAnOptimizerThatMayBePaged) {
 
 // Table 4.1 of the operations of a token: LLaMA 7B at 2048 tokens needs 28.5 GFLOP without recompute, 39.2 with all but the
 // down projections (the table's rows have no dequantization, which is at most a tenth here).
+// The copy of a checkpoint takes what is left over: it never costs a step's time.
+TEST(SearchPlan, CopiesCheckpointsWhereThereIsRoom) {
+  schema::RunConfig config;
+  config.save_steps = 10;
+  PlanInput input = plan_input(config, io::read_hf_config(test::golden_path("shapes/llama-7b/config.json")), 0);
+  set_batch(input, 1, 1024, 1024);
+  ASSERT_TRUE(input.saves_midway);
+  const PlannedRun plenty = search_plan(input, 200 * kGib, a_gpu());
+  EXPECT_TRUE(plenty.input.choices.background_save);
+  const int64_t copy = plan_memory(plenty.input).bytes_of(MemoryPart::kCheckpoint), without = plan_memory(plenty.input).total_bytes() - copy;
+  EXPECT_EQ(copy, checkpoint_copy_bytes(input));
+  EXPECT_GE(copy, adapter_parameters(input) * (2 + 3 * 4));  // bf16; master and two moments
+  EXPECT_LT(copy, adapter_parameters(input) * (2 + 3 * 4) * 1.01);
+
+  const PlannedRun short_of_it = search_plan(input, without + copy / 2, a_gpu());
+  EXPECT_FALSE(short_of_it.input.choices.background_save);
+  EXPECT_EQ(short_of_it.seconds, plenty.seconds);
+
+  PlanInput asked = input;
+  asked.fixed.background_save = true;
+  const PlannedRun fixed = search_plan(asked, without + copy / 2, a_gpu());
+  EXPECT_TRUE(fixed.fits && fixed.input.choices.background_save);
+  EXPECT_GT(fixed.seconds, plenty.seconds);  // something else gave way
+  asked.fixed.background_save = false;
+  EXPECT_FALSE(search_plan(asked, 200 * kGib, a_gpu()).input.choices.background_save);
+}
+
+TEST(SearchPlan, CopiesNoCheckpointsWhereThatIsOfNoUse) {
+  schema::RunConfig config;
+  const auto copies = [&] {
+    PlanInput input = plan_input(config, io::read_hf_config(test::golden_path("shapes/llama-7b/config.json")), 0);
+    set_batch(input, 1, 1024, 1024);
+    return search_plan(input, 200 * kGib, a_gpu()).input.choices.background_save;
+  };
+  EXPECT_TRUE(copies());
+  config.max_steps = config.save_steps;  // the only save is at the end
+  EXPECT_FALSE(copies());
+  config.max_steps = -1;
+  config.optim = Optim::kPagedAdamw32bit;  // its state is not to be in a CPU's memory
+  EXPECT_FALSE(copies());
+}
+
 TEST(PlanSpeed, CountsTheOperationsOfAStep) {
   PlanInput input = gpu_input("llama-7b");
   const HardwareSpeed flops_only{"", 1e12, 1e18, 1e18};

@@ -71,7 +71,7 @@ TEST(LiveLine, NeverFillsTheTerminal) {
 }
 
 TEST(LiveLine, SurvivesOddNumbers) {
-  EXPECT_THAT(live_line({7, 5, std::numeric_limits<double>::quiet_NaN(), 1, 1, std::nullopt}, 100), HasSubstr("100% 7/5  loss nan"));
+  EXPECT_THAT(live_line({7, 5, std::numeric_limits<double>::quiet_NaN(), 1, 1, std::nullopt}, 100), HasSubstr("100% 7/5  loss -  "));
   EXPECT_THAT(live_line({0, 0, 1, 1, 1, std::nullopt}, 100), HasSubstr("0/0"));
 }
 
@@ -81,6 +81,16 @@ TEST(LoggedLine, HasTheRowsNumbers) {
             "step 100/200  epoch 0.50  loss 1.2346  grad_norm 0.512  lr 1.90e-04  812 tok/s  1260 ms  1034 MiB  ETA 4:10");
   row.eval_loss = 1.1;
   EXPECT_THAT(logged_line(row, 200, std::nullopt), ::testing::EndsWith("1034 MiB  eval_loss 1.1000"));
+}
+
+// A row all of whose steps were left out has no numbers, and none is made up.
+TEST(LoggedLine, SaysWhatWasLeftOut) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  MetricsRow row = some_row();
+  row.skipped_steps = 2;
+  EXPECT_THAT(logged_line(row, 200, std::nullopt), ::testing::EndsWith("1034 MiB  skipped 2"));
+  row.loss = row.grad_norm = row.tokens_per_s = row.step_ms = kNan;
+  EXPECT_EQ(logged_line(row, 200, std::nullopt), "step 100/200  epoch 0.50  loss -  lr 1.90e-04  1034 MiB  skipped 2");
 }
 
 TEST(LoggedLine, HasTheMemoryOfWhereTheRunComputes) {

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/golden_path.h"
@@ -36,11 +37,12 @@ struct ProgramResult {
 };
 
 // One run of nibble in the background, which reads stdin.txt in the folder where that is there. largest_file: RLIMIT_FSIZE, with which a write past it fails as on a full disk;
-// address_space: RLIMIT_AS, with which an allocation past it fails as where memory is at its end.
+// address_space: RLIMIT_AS, with which an allocation past it fails as where memory is at its end. environment: variables beside the
+// test's own.
 class Program {
  public:
   Program(const std::filesystem::path& folder, const std::vector<std::string>& arguments, rlim_t largest_file = RLIM_INFINITY,
-          rlim_t address_space = RLIM_INFINITY)
+          rlim_t address_space = RLIM_INFINITY, const std::vector<std::pair<std::string, std::string>>& environment = {})
       : out_(folder / "stdout.txt"), err_(folder / "stderr.txt") {
     std::vector<std::string> words{NIBBLE_BINARY};
     words.insert(words.end(), arguments.begin(), arguments.end());
@@ -66,6 +68,7 @@ class Program {
     // with one.
     ::setenv("OMP_NUM_THREADS", "1", 1);
     ::setenv("XDG_CACHE_HOME", (folder / "user_cache").c_str(), 1);  // nothing of a test in the user's own
+    for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     ::execv(argv[0], argv.data());
     ::_exit(127);
   }

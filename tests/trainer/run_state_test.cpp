@@ -25,6 +25,9 @@ RunState some_state() {
   state.num_input_tokens_seen = int64_t{1} << 40;
   state.pending_nll = std::nextafter(123.456, 200.0);
   state.pending_steps = 5;
+  state.pending_skipped_steps = 1;
+  state.skipped_steps = 3;
+  state.left_out_steps = {121, 130};
   state.best_metric = 1.25;
   state.best_model_checkpoint = "checkpoint-100";
   state.base_hash = "00ff";
@@ -46,6 +49,7 @@ TEST(RunState, ReadsBackBitForBit) {
   EXPECT_EQ(back.seed, state.seed);
   EXPECT_EQ(back.epoch, state.epoch);
   EXPECT_EQ(back.pending_nll, state.pending_nll);
+  EXPECT_EQ(back.left_out_steps, state.left_out_steps);
   EXPECT_EQ(back.num_input_tokens_seen, state.num_input_tokens_seen);
   EXPECT_EQ(back.best_model_checkpoint, state.best_model_checkpoint);
   ASSERT_EQ(back.log_history.size(), 2u);

@@ -5,22 +5,10 @@
 
 #include <thread>
 
+#include "tests/trainer/exact_metrics.h"
 #include "tests/trainer/run_binary.h"
-#include "trainer/metrics.h"
 
 namespace nibble::test {
-
-// metrics.jsonl without the fields that the machine's speed enters.
-inline std::vector<nlohmann::json> exact_metrics(const std::filesystem::path& run) {
-  std::ifstream file(run / "metrics.jsonl");
-  std::vector<nlohmann::json> rows;
-  for (std::string line; std::getline(file, line);) {
-    auto row = nlohmann::json::parse(line);
-    for (const std::string& name : trainer::measured_metrics()) row.erase(name);
-    rows.push_back(row);
-  }
-  return rows;
-}
 
 inline void expect_same_tensors(const RunWorkshop& shop, const std::string& run, const std::string& reference, int last) {
   for (const char* file : {"adapter_model.safetensors", "optimizer.safetensors"}) {

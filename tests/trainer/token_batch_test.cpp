@@ -39,6 +39,14 @@ TEST(PassesOf, AreAsFullAsTheirDocumentsAllow) {
   EXPECT_TRUE(passes_of(data::Batch{}, 512, 64).empty());
 }
 
+TEST(PassesOf, NameTheDocumentsThatTheyHave) {
+  const std::vector<PassBatch> passes = passes_of(batch_of({4, 4, 4, 9, 1, 1}), 8, 4);
+  ASSERT_EQ(passes.size(), 3u);
+  EXPECT_EQ(passes[0].documents, std::vector<size_t>{3});
+  EXPECT_EQ(passes[1].documents, (std::vector<size_t>{0, 1}));
+  EXPECT_EQ(passes[2].documents, (std::vector<size_t>{2, 4, 5}));
+}
+
 TEST(PassesOf, AreFilledUpByADocumentWithoutLabels) {
   const data::Batch batch = batch_of({5, 3, 7});
   const std::vector<PassBatch> passes = passes_of(batch, 8, 4);

@@ -7,44 +7,13 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "tests/support/tiny_model.h"
+#include "tests/trainer/step_bench.h"
 #include "trainer/train_loop.h"
 
 namespace nibble::trainer {
 namespace {
 
-// Four documents of unequal length, one a row.
-data::Dataset documents(int64_t vocab) {
-  std::vector<data::Sample> samples;
-  for (const int32_t n : {9, 17, 5, 22}) {
-    const test::TinyBatch one({n}, vocab, static_cast<uint64_t>(n));
-    samples.push_back({one.ids, one.labels});
-  }
-  return data::Dataset(samples, 32, /*packing=*/false);
-}
-
-// A model with its optimizer on those documents.
-struct Bench {
-  nn::Model model = test::tiny_model({});
-  data::Dataset dataset = documents(96);
-  nn::Pass pass{model, 64};
-  PassTeam team{model, pass};
-  optim::Optimizer optimizer{{}, params()};
-  StopRequest stop;
-  data::BatchStream batches;
-  StepOptions options;
-
-  Bench(int64_t rows, int64_t accumulation) : batches(dataset, rows, 1, false) { options.gradient_accumulation_steps = accumulation; }
-  std::vector<optim::ParamRef> params() {
-    std::vector<optim::ParamRef> all;
-    model.each_lora([&](const std::string& path, nn::Lora& l) {
-      all.push_back({path + ".a", l.a, l.da});
-      all.push_back({path + ".b", l.b, l.db});
-    });
-    return all;
-  }
-  StepParts parts() { return {model, team, optimizer, batches, stop}; }
-};
+using Bench = test::StepBench;
 
 TEST(StepsPerEpoch, RoundsUp) {
   EXPECT_EQ(steps_per_epoch(8, 4), 2);
@@ -88,13 +57,65 @@ TEST(TrainStep, StoppedLeavesEverythingWhereItWas) {
   EXPECT_EQ(bench.optimizer.steps(), 0);
 }
 
-TEST(TrainStep, RefusesALossThatIsNotFiniteBeforeUpdating) {
-  Bench bench(1, 1);
-  bench.model.final_norm.fill_(std::numeric_limits<float>::infinity());
-  const Tensor before = bench.optimizer.params()[0].param.clone();
-  EXPECT_THROW(train_step(bench.parts(), bench.options, {}, 1e-2), RunError);
+// What a step that is not made leaves: everything, and an optimizer that takes the next one.
+void expect_untouched(Bench& bench, const Tensor& before) {
   EXPECT_TRUE(at::equal(bench.optimizer.params()[0].param, before));
   EXPECT_EQ(bench.optimizer.steps(), 0);
+  EXPECT_TRUE(bench.optimizer.outcome().finite());
+}
+
+TEST(TrainStep, ALossThatIsNotFiniteUpdatesNothing) {
+  Bench bench(1, 1);
+  const Tensor before = bench.optimizer.params()[0].param.clone(), norm = bench.model.final_norm.clone();
+  bench.model.final_norm.fill_(std::numeric_limits<float>::infinity());
+  const auto report = train_step(bench.parts(), bench.options, {}, 1e-2);
+  EXPECT_EQ(report->fault, StepFault::kLoss);
+  EXPECT_FALSE(std::isfinite(report->loss()));
+  EXPECT_TRUE(std::isnan(report->grad_norm));
+  expect_untouched(bench, before);
+  bench.model.final_norm.copy_(norm);
+  EXPECT_TRUE(train_step(bench.parts(), bench.options, {}, 1e-2)->updated());
+  EXPECT_EQ(bench.optimizer.steps(), 1);
+}
+
+TEST(TrainStep, AGradientThatIsNotFiniteUpdatesNothingAndTheNextStepDoes) {
+  Bench bench(1, 1), good(1, 1);
+  test::break_gradient(bench.model);
+  const Tensor before = bench.optimizer.params()[0].param.clone();
+  const auto report = train_step(bench.parts(), bench.options, {}, 1e-2);
+  EXPECT_EQ(report->fault, StepFault::kGradient);
+  EXPECT_TRUE(std::isfinite(report->loss()));
+  EXPECT_FALSE(std::isfinite(report->grad_norm));
+  expect_untouched(bench, before);
+  bench.model.each_lora([](const std::string&, nn::Lora& lora) { lora.b.zero_(); });
+  EXPECT_TRUE(train_step(bench.parts(), bench.options, {}, 1e-2)->updated());
+  EXPECT_EQ(bench.optimizer.steps(), 1);
+}
+
+TEST(TrainStep, IsNotMadeWhereTheCheckRefusesItsLoss) {
+  Bench bench(2, 1);
+  const Tensor before = bench.optimizer.params()[0].param.clone();
+  double seen = 0.0;
+  const auto report = train_step(bench.parts(), bench.options, {}, 1e-2, [&](const StepReport& r) {
+    seen = r.loss();
+    return false;
+  });
+  EXPECT_EQ(report->fault, StepFault::kSpike);
+  EXPECT_EQ(report->loss(), seen);
+  expect_untouched(bench, before);
+  EXPECT_EQ(bench.batches.cursor(), (data::Cursor{0, 2}));
+}
+
+TEST(TakeStep, NamesTheDocumentsOfEveryPass) {
+  Bench bench(1, 3);
+  bench.batches.next();
+  const StepPasses step = take_step(bench.batches, bench.options, 1);
+  EXPECT_EQ(step.micro_batches, 3);
+  EXPECT_EQ(step.documents, (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(step.tokens, 17 + 5 + 22);
+  ASSERT_EQ(step.passes.size(), 3u);
+  for (size_t p = 0; p < 3; ++p) EXPECT_EQ(step.passes[p].batch.documents, (std::vector<size_t>{p}));
+  EXPECT_EQ(step.passes[2].dropout.micro_step, uint64_t{3} << 16);
 }
 
 TEST(TrainLoop, LogsEvaluatesAndSavesOnItsSchedules) {

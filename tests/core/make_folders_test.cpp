@@ -1,0 +1,34 @@
+#include "core/make_folders.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/temporary_folder.h"
+
+namespace nibble {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryFolder;
+
+TEST(MakeFolders, MakesAllThatAreMissingAndLeavesThoseThatAreThere) {
+  const TemporaryFolder folder;
+  std::error_code error;
+  make_folders(folder / "a/b/c/", error);
+  EXPECT_FALSE(error) << error.message();
+  EXPECT_TRUE(fs::is_directory(folder / "a/b/c"));
+  test::put_file(folder / "a/b/file", "x");
+  make_folders(folder / "a/b", error);
+  EXPECT_FALSE(error);
+  EXPECT_EQ(test::file_bytes(folder / "a/b/file"), "x");
+}
+
+TEST(MakeFolders, SaysWhatStandsInTheWay) {
+  const TemporaryFolder folder;
+  test::put_file(folder / "file", "x");
+  std::error_code error;
+  make_folders(folder / "file/below", error);
+  EXPECT_EQ(error, std::errc::not_a_directory);
+}
+
+}  // namespace
+}  // namespace nibble
