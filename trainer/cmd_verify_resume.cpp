@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "io/checkpoint.h"
+#include "schema/load.h"
 #include "trainer/command.h"
 #include "trainer/progress.h"
 #include "trainer/verify_resume.h"

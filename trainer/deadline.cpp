@@ -6,7 +6,7 @@
 namespace nibble::trainer {
 namespace {
 
-constexpr double kEndS = 0.5;                    // to close files and leave
+constexpr double kEndS = 1.0;                    // to close files and leave
 constexpr double kSlowDiskBytesPerS = 50e6;      // of a network's, or a busy one
 constexpr double kLongerGap = 1.5, kLongerStep = 1.25, kSavesInARow = 2.0;
 

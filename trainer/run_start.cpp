@@ -55,7 +55,9 @@ RunStart start_run(const schema::LoadedConfig& loaded, const ResumeChoice& choic
     start.batches.seek({start.state.cursor_epoch, start.state.cursor_row});
     tell(fmt::format("resuming {} at step {} of {}", start.resumed->checkpoint.string(), start.state.global_step, start.state.max_steps));
   }
-  rewind_metrics(folder.metrics_path(), start.state.global_step, start.state.log_history);
+  // A row whose evaluation the checkpoint did not wait for may be in the file: it is made again.
+  const int64_t last_row = start.state.unfinished_row ? start.state.unfinished_row->step - 1 : start.state.global_step;
+  rewind_metrics(folder.metrics_path(), last_row, start.state.log_history);
   folder.write_config(schema::effective_yaml(loaded));
   return start;
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdint>
 
 #include "core/error.h"
@@ -47,16 +48,15 @@ bool is_ignored(int number) {
   return sigaction(number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
 }
 
-}  // namespace
-
-void StopRequest::install(int number, void (*handler)(int)) {
-  struct sigaction action = {}, before = {};
+void install(int number, void (*handler)(int)) {
+  struct sigaction action = {};
   action.sa_handler = handler;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;  // a write under way is finished, not failed
-  sigaction(number, &action, &before);
-  before_.emplace_back(number, before);
+  sigaction(number, &action, nullptr);
 }
+
+}  // namespace
 
 StopRequest::StopRequest(const Options& options) : max_time_s_(options.max_time_s), deadline_(options.max_time_s) {
   g_signal = 0;
@@ -68,10 +68,6 @@ StopRequest::StopRequest(const Options& options) : max_time_s_(options.max_time_
   install(SIGUSR1, on_save_signal);
   install(SIGXFSZ, SIG_IGN);  // a file beyond its limit is an error of the write, which says so
   if (options.outlives_pipes) install(SIGPIPE, SIG_IGN);
-}
-
-StopRequest::~StopRequest() {
-  for (const auto& [number, action] : before_) sigaction(number, &action, nullptr);
 }
 
 bool StopRequest::requested() const {

@@ -10,17 +10,15 @@
 #pragma once
 
 #include <atomic>
-#include <csignal>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "trainer/deadline.h"
 
 namespace nibble::trainer {
 
-// Installs the handlers while it lives, and then puts back what was there. One at a time.
+// Installs the handlers. They stay when it goes: a signal that comes when the work is done, while the process is ending, makes no failure
+// of it. One at a time.
 class StopRequest {
  public:
   struct Options {
@@ -30,7 +28,6 @@ class StopRequest {
   StopRequest() : StopRequest(Options{}) {}
   explicit StopRequest(const Options& options);
   StopRequest(const StopRequest&) = delete;
-  ~StopRequest();
 
   // On any thread.
   bool requested() const;
@@ -50,12 +47,9 @@ class StopRequest {
   Deadline& deadline() const { return deadline_; }
 
  private:
-  void install(int number, void (*handler)(int));
-
   double max_time_s_;
   mutable Deadline deadline_;
   mutable std::atomic<bool> time_is_over_ = false;
-  std::vector<std::pair<int, struct sigaction>> before_;
 };
 
 }  // namespace nibble::trainer

@@ -2,6 +2,7 @@
 // Killed and resumed runs end at the bits of uninterrupted ones, whatever the configuration (policy (f): bitwise).
 #include <gmock/gmock.h>
 
+#include "tests/support/gguf_writer.h"
 #include "tests/trainer/same_run.h"
 
 namespace nibble::trainer {
@@ -94,6 +95,30 @@ TEST_P(ResumeMatrix, AKilledRunEndsAtTheSameBits) {
   expect_same_run(shop, "killed", "whole", c.last);
 }
 
+TEST(ResumeOfAGgufBase, EndsAtTheSameBits) {
+  const RunWorkshop shop;
+  test::TinyGguf shape;
+  shape.hidden = 64;
+  shape.intermediate = 128;
+  shape.heads = 4;
+  shape.kv_heads = 2;
+  shape.layers = 2;
+  test::tiny_gguf(shape).write(shop / "model.gguf");
+  std::string rows;
+  for (int i = 0; i < 30; ++i) rows += fmt::format("{{\"input_ids\": [{}, {}, {}, {}, {}]}}\n", i % 12, i * 5 % 12, i * 7 % 12, (i + 3) % 12, i * i % 12);
+  test::put_file(shop / "rows.jsonl", rows);
+  const std::vector<std::string> set{"model_name_or_path=" + shop("model.gguf"), "save_steps=3", "max_steps=7"};
+  const auto whole = shop.train("whole", set);
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  auto arguments = shop.train_arguments("killed", set);
+  arguments.insert(arguments.end(), {"--resume", "--kill-after-checkpoint", "3"});
+  ASSERT_EQ(shop.nibble(arguments).exit_code, kKilled);
+  arguments.resize(arguments.size() - 2);
+  const auto resumed = shop.nibble(arguments);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  expect_same_run(shop, "killed", "whole", 7);
+}
+
 // How often is logged, saved and evaluated is the process's own affair.
 TEST(ResumeWithOtherIntervals, EndsAtTheSameBits) {
   const RunWorkshop shop;
@@ -146,10 +171,12 @@ TEST(StopsInAnAccumulation, EndAtTheSameBits) {
   auto arguments = shop.train_arguments("stopped", set);
   arguments.push_back("--resume");
   int stops = 0;
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 60; ++i) {
     test::Program program(shop.path(), arguments);
-    const auto before = test::bytes_of(shop / "stopped/log.txt");
-    wait_until(program, [&] { return test::bytes_of(shop / "stopped/log.txt") > before; });
+    // Every third one is stopped wherever it is on its way to its first step; the others get on by a step at least.
+    const fs::path grows = shop / (i % 3 == 2 ? "stopped/log.txt" : "stopped/metrics.jsonl");
+    const auto before = test::bytes_of(grows);
+    wait_until(program, [&] { return test::bytes_of(grows) > before; });
     std::this_thread::sleep_for(std::chrono::milliseconds(i * 37 % 90));
     program.send(i % 2 == 0 ? SIGTERM : SIGINT);
     const auto ended = program.wait();

@@ -84,12 +84,12 @@ TEST_F(ContinuedRun, TakesOtherDataWhereThatIsAllowed) {
   std::string rows;
   for (int i = 0; i < 9; ++i) rows += RunWorkshop::row(i + 100) + "\n";
   put_file(shop_ / "rows.jsonl", rows);
-  const std::vector<std::string> longer{"--set", "max_steps=20", "--allow-changed", "max_steps"};
+  const std::vector<std::string> longer{"--from", "checkpoint-2", "--set", "max_steps=20", "--allow-changed", "max_steps"};
   const ProgramResult refused = resume(longer);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.error().at("message"), AllOf(HasSubstr("the training data: hash "), HasSubstr("--allow-changed data")));
   auto words = longer;
-  words.insert(words.end(), {"--allow-changed", "data", "--json"});
+  words.insert(words.end(), {"--allow-changed", "data"});
   const ProgramResult taken = resume(words);
   ASSERT_EQ(taken.exit_code, 0) << taken.err;
   EXPECT_THAT(taken.err, AllOf(HasSubstr("allowed change: data is hash"), HasSubstr("it goes on at the next epoch")));
@@ -113,7 +113,7 @@ TEST_F(ContinuedRun, TakesAnotherBaseOfTheSameShapesOnly) {
   EXPECT_EQ(resume({"--allow-changed", "base", "--set", "max_steps=5", "--allow-changed", "max_steps"}).exit_code, 0);
 
   shop_.put_model("qwen3");
-  const ProgramResult other = resume({"--allow-changed", "base", "--allow-changed", "tokenizer"});
+  const ProgramResult other = resume({"--allow-changed", "base", "--allow-changed", "tokenizer", "--allow-changed", "data"});
   EXPECT_EQ(other.exit_code, 5) << other.err;
   EXPECT_EQ(other.error().at("error"), "FormatError");
 }
