@@ -163,7 +163,7 @@ TEST_P(RewoundRun, EndsAsIfTheStepHadBeenLeftOut) {
   EXPECT_EQ(state_of(shop, "run/checkpoint-10").at("left_out_steps"), nlohmann::json{bad});
 }
 
-TEST(RewoundRun, WithoutACheckpointLeavesTheStepOut) {
+TEST(Rewind, WithoutACheckpointLeavesTheStepOut) {
   const PoisonedWorkshop shop;
   ASSERT_EQ(shop.train("skip", {"max_steps=10", "save_steps=0"}).exit_code, 0);
   const auto run = shop.train("run", {"max_steps=10", "save_steps=0", "nan_policy=rewind"});
@@ -173,7 +173,7 @@ TEST(RewoundRun, WithoutACheckpointLeavesTheStepOut) {
 }
 
 // A later checkpoint of a run that was left for this one is none to go back to, nor is a damaged one.
-TEST(RewoundRun, GoesBackToAGoodCheckpointOfItsOwnPast) {
+TEST(Rewind, GoesBackToAGoodCheckpointOfItsOwnPast) {
   const PoisonedWorkshop shop;
   ASSERT_EQ(shop.train("whole", kTenSteps).exit_code, 0);
   const int64_t bad = test::first_lost_step(shop / "whole"), newest = (bad - 1) / 2 * 2;
@@ -202,12 +202,11 @@ TEST(BadStep, ALearningRateThatExplodesEndsTheRunAndSavesNothingBroken) {
 
 TEST(BadStep, ThatCannotBeRecordedDoesNotEndTheRun) {
   const PoisonedWorkshop shop;
-  // A folder that cannot be replaced by a whole one stands where the record would be written.
   ASSERT_EQ(shop.train("skip", kTenSteps).exit_code, 0);
   const int64_t bad = test::first_lost_step(shop / "skip");
-  auto arguments = shop.train_arguments("run", {"max_steps=10", "save_steps=0", "dataset_cache=false"});
+  // A disk that has no room for an optimizer's state.
   const auto optimizer_bytes = fs::file_size(shop / "skip/checkpoint-10/optimizer.safetensors");
-  const auto run = test::Program(shop.path(), arguments, optimizer_bytes - 1).wait();
+  const auto run = test::Program(shop.path(), shop.train_arguments("run", {"max_steps=10", "save_steps=0", "dataset_cache=false"}), optimizer_bytes - 1).wait();
   EXPECT_THAT(run.err, HasSubstr(fmt::format("warning: step {} could not be recorded, the run goes on without", bad)));
   EXPECT_EQ(exact_metrics(shop / "run").size(), 10u);
   EXPECT_EQ(run.exit_code, 1) << run.err;  // the last checkpoint does not fit either
