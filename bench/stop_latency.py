@@ -72,11 +72,11 @@ def main():
     work.mkdir(parents=True)
     model = work / "model"
     subprocess.run([sys.executable, str(MAKE_MODEL), options.shape, str(model)], check=True, stdout=subprocess.DEVNULL)
-    write_rows(work / "rows.jsonl", 200, 256, vocabulary=259)  # the model's tokenizer has the bytes and three more
-    write_text_rows(work / "text.jsonl", 20000)
+    write_rows(work / "rows.jsonl", 64, 256, vocabulary=259)  # the model's tokenizer has the bytes and three more
+    write_text_rows(work / "text.jsonl", 5000)
     (work / "run.yaml").write_text(
         f"model_name_or_path: {model}\noutput_dir: trained\ntrain_file: rows.jsonl\nmax_length: 256\nmax_steps: 1\n"
-        "gradient_accumulation_steps: 8\nper_device_train_batch_size: 2\n", encoding="utf-8")
+        "gradient_accumulation_steps: 2\nper_device_train_batch_size: 2\n", encoding="utf-8")
     environment = dict(os.environ, XDG_CACHE_HOME=str(work / "user_cache"))
     config, trained = str(work / "run.yaml"), str(work / "trained")
     code, _, _ = run([nibble, "train", config], environment)
