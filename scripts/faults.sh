@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kills the built binary, fails its disk and cuts its power at every point of short runs, and continues: all workloads, all
-# faults, every operation (tests/faults). CI runs a share of it (ctest -R '^faults\.'); all of it takes hours on two cores.
+# faults, every operation (tests/faults). CI runs a share of it (ctest -R '^faults\.'); all of it is about 8,000
+# trials of two runs each.
 #
 #   scripts/faults.sh                              everything
 #   scripts/faults.sh --stride 10                  every tenth point
