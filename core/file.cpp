@@ -15,8 +15,8 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
+#include "core/durable_names.h"
 #include "core/error.h"
-#include "core/make_folders.h"
 #include "core/mapping_guard.h"
 #include "core/partial_file.h"
 
@@ -238,13 +238,16 @@ void StagedFolder::commit() {
         throw IoError("cannot replace the folder", final_.string(), error.value());
       }
     }
+    committed_ = true;
+    // First, or a power cut may bring the old name back after its files went.
+    sync_path(parent_of(final_), O_RDONLY | O_DIRECTORY);
     fs::remove_all(replaced, removing);
   } else {
     fs::rename(staging_, final_, error);
     if (error) throw IoError("cannot give the folder its name", final_.string(), error.value());
+    committed_ = true;
+    sync_path(parent_of(final_), O_RDONLY | O_DIRECTORY);
   }
-  committed_ = true;
-  sync_path(parent_of(final_), O_RDONLY | O_DIRECTORY);
   if (removing) throw IoError("the new folder is in its place, but what it replaced cannot be removed", replaced.string(), removing.value());
 }
 

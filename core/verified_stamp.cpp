@@ -5,7 +5,9 @@
 #include <time.h>
 
 #include <fstream>
-#include <iterator>
+
+#include "core/error.h"
+#include "core/file.h"
 
 namespace nibble {
 namespace fs = std::filesystem;
@@ -32,9 +34,11 @@ std::string file_identity(const fs::path& file) {
 bool is_vouched_for(const fs::path& file) {
   const std::string identity = file_identity(file);
   if (identity.empty()) return false;
-  std::ifstream stamp(stamp_path(file), std::ios::binary);
-  const std::string noted{std::istreambuf_iterator<char>(stamp), {}};
-  return noted == identity;
+  try {
+    return read_text(stamp_path(file)) == identity;
+  } catch (const IoError&) {  // there is none, or it is no file
+    return false;
+  }
 }
 
 void vouch_for(const fs::path& file, const std::string& identity) {

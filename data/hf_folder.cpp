@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <string>
+#include <system_error>
 #include <unordered_set>
 
 #include "core/error.h"
@@ -91,7 +92,10 @@ void place_added_token(TokenizerSpec& spec, const AddedToken& token) {
 
 std::filesystem::path find_in_folder(const std::filesystem::path& folder, const char* name) {
   const std::filesystem::path path = folder / name;
-  if (!std::filesystem::exists(path)) return {};
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) return {};
+  if (error) throw IoError("cannot look at the file", path.string(), error.value());  // links in a circle, for one
   expect_inside(folder, path);
   return path;
 }

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "core/durable_names.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/inside_folder.h"
@@ -249,6 +250,8 @@ void remove_checkpoint(const fs::path& folder) {
   std::error_code error;
   fs::remove_all(doomed, error);  // a leftover of the same name; the rename below tells if it is still there
   fs::rename(folder, doomed, error);
+  // Or a power cut may bring the name back after its files went.
+  if (!error) sync_folder(folder.parent_path(), error);
   if (!error) fs::remove_all(doomed, error);
   if (error) throw IoError("cannot delete the old checkpoint", folder.string(), error.value());
 }

@@ -28,6 +28,8 @@ std::vector<fs::path> weight_files(const WeightSource& base) {
   if (fs::is_regular_file(base.path())) return {base.path()};
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(base.path())) {
+    std::error_code error;
+    if (!entry.is_regular_file(error)) continue;  // a link to nothing, for one
     const fs::path extension = entry.path().extension();
     if (extension == ".safetensors" || extension == ".gguf") files.push_back(entry.path());
   }

@@ -4,6 +4,9 @@
 #   scripts/fuzz.sh                     every target, 150 seconds each, two at a time
 #   scripts/fuzz.sh --seconds 600 rows  one target, longer
 #
+# Every build of the tests tries the same targets on their seeds and on damaged copies of them for 3 seconds each, without clang
+# (ctest -R fuzz; tests/fuzz/replay.cpp): that is CI's part. This script is the long run.
+#
 # Needs clang with its run-time libraries (Debian: clang libclang-rt-14-dev) beside what scripts/setup.sh installs. Seeds are
 # tests/fuzz/corpus/<target>; what a run finds on its way is kept in build/fuzz/corpus/<target>, so that the next one
 # goes on from there. A finding is left as build/fuzz/<target>-{crash,leak,timeout,oom}-*: it becomes a seed with its mend.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -69,6 +70,8 @@ int run_reporting(const std::function<int()>& run, bool json) {
     return code;
   } catch (const Error& e) {
     return report(e.name(), e.message(), e.place(), e.exit_code(), json);
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report("IoError", e.code().message(), Place{e.path1().string(), 0, 0, -1}, ExitCode::kRunFailed, json);
   } catch (const std::bad_alloc&) {
     return report("OutOfMemoryError", kOutOfMemoryAdvice, {}, ExitCode::kOutOfMemory, json);
   } catch (const std::exception& e) {

@@ -16,7 +16,7 @@ struct GenerateOptions {
   std::vector<int64_t> stop_ids;     // ends the text; the stopping token is kept
   int64_t vocab = 0;                 // only ids below are chosen: a model's vocabulary may be padded beyond its tokenizer's. 0: all
   nn::Place place = {};              // where the model is
-  std::function<bool()> stopping;    // polled with every layer of the prompt and every token: true ends the text; may be empty
+  std::function<bool()> stopping = {};  // polled with every layer of the prompt and every token: true ends the text; may be empty
 };
 
 struct Generated {

@@ -15,7 +15,8 @@ double spike_limit(const LossWatchState& watch, double threshold) {
 void watch_loss(LossWatchState& watch, double loss, double threshold) {
   const double taken = std::min(loss, spike_limit(watch, threshold));
   ++watch.steps;
-  const double weight = 1.0 / static_cast<double>(std::min(watch.steps, kLossWatchMemory));
+  const double memory = std::clamp(static_cast<double>(watch.steps) / 3.0, 1.0, static_cast<double>(kLossWatchMemory));
+  const double weight = 1.0 / memory;
   const double difference = taken - watch.mean;
   watch.mean += weight * difference;
   watch.variance = (1.0 - weight) * (watch.variance + weight * difference * difference);

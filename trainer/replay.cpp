@@ -55,7 +55,7 @@ BlackBox make_again(const schema::LoadedConfig& loaded, const ResumePoint& point
   RunInputs inputs = open_run_inputs(config, place, {say, [&] {
     if (stop.requested()) throw Interrupted(fmt::format("{} while preparing the data", stop.name()));
   }});
-  check_same_run(point, loaded, inputs.identity, say);
+  check_same_run(point, loaded, inputs.identity, AllowedChanges(), say);
   memory.set_plan(plan_memory(inputs.plan));
   RunState state = point.state;
   settle_choices(inputs, config, state, say);

@@ -90,6 +90,9 @@ std::string replay_verdict(const Replay& replay) {
     elsewhere = fmt::format(" (it was recorded with {}, {} threads, nibble {}, LibTorch {}, with which the last bits may differ; try that first)", recorded.device,
                             recorded.threads, recorded.nibble, recorded.libtorch);
   }
+  if (now.reason == recorded.reason && now.device == "cuda") {
+    return fmt::format("the same fault with other bits: on a GPU attention's gradients are summed in another order each time{}", elsewhere);
+  }
   if (now.reason == recorded.reason) return fmt::format("the same fault with other bits: something that is not in the record differs{}", elsewhere);
   return fmt::format("not the same: the step {} here. What was recorded was then the machine's fault, its memory or its processor, or that of a changed environment{}",
                      now.reason == "none" ? "goes well" : fmt::format("has another fault ({})", now.reason), elsewhere);

@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/make_folders.h"
+#include "core/durable_names.h"
 
 namespace nibble::trainer {
 namespace fs = std::filesystem;

@@ -5,6 +5,7 @@
 //   metrics.jsonl    trainer/metrics.h
 //   log.txt          what was printed, with the time
 //   checkpoint-<n>/  io/checkpoint.h
+//   blackbox-<n>/    of a step that went wrong: trainer/black_box.h
 //
 // The lock is the kernel's (flock on run.lock): it goes when the process goes, however it ends, so that a dead run never
 // blocks the next one. The file's text is for people only.

@@ -11,7 +11,7 @@ namespace nibble::trainer {
 namespace {
 
 // Fields that checkpoints of earlier versions do not have; then they are as in a new state.
-constexpr std::array<const char*, 2> kAddedLater{"skipped_steps", "loss_watch"};
+constexpr std::array<const char*, 4> kAddedLater{"pending_skipped_steps", "skipped_steps", "left_out_steps", "loss_watch"};
 
 void add_later_fields(OrderedJson& state) {
   if (!state.is_object()) return;

@@ -112,10 +112,22 @@ TEST_F(FaultLayer, APowerCutTakesNamesWhoseFolderWasNotSynced) {
   EXPECT_EQ(file_bytes(*this / "e/f"), "x");
 }
 
+TEST_F(FaultLayer, APowerCutMayTakeARenameAndKeepTheRemovalAfterIt) {
+  test::put_file(*this / "d/inner", "inner");
+  EXPECT_EQ(probe({"rename", "@d", "@e", "remove", "@e/inner", "put", "@end", ""}, {"cut_removed", 3}).program.exit_code, 128 + SIGKILL);
+  EXPECT_TRUE(fs::is_empty(*this / "d"));
+  EXPECT_FALSE(fs::exists(*this / "e"));
+}
+
 TEST_F(FaultLayer, SaysWhatIsFree) {
   EXPECT_THAT(probe({"free", "@"}, {}, "1048576").program.out, testing::StartsWith("free 1048576 of "));
   EXPECT_EQ(probe({"free", "@"}, {}, "none").program.out, "free 0 of 0\n");
   EXPECT_EQ(probe({"free", "@"}, {}, "fail").program.out, fmt::format("free: {}\n", ENOSYS));
+}
+
+TEST_F(FaultLayer, LetsADiskBeWatchedThatFillsUp) {
+  EXPECT_EQ(probe({"watch", "@"}, {}, "1048576").program.out, "it has 64.0 MiB already and is not done, and 1.0 MiB are free there; make room\n");
+  for (const char* free : {"1048576000", "none", "fail"}) EXPECT_EQ(probe({"watch", "@"}, {}, free).program.out, "");
 }
 
 }  // namespace

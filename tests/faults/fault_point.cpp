@@ -21,7 +21,7 @@ constexpr Named kFaults[] = {
     {"kill", Fault::kKill, 0},           {"kill_after", Fault::kKillAfter, 0},    {"half_kill", Fault::kHalfKill, 0},
     {"half_enospc", Fault::kHalfFail, ENOSPC}, {"half_eio", Fault::kHalfFail, EIO}, {"enospc", Fault::kFail, ENOSPC},
     {"eio", Fault::kFail, EIO},          {"enospc_on", Fault::kFailOn, ENOSPC},   {"eio_on", Fault::kFailOn, EIO},
-    {"cut_names", Fault::kCutNames, 0},  {"cut_all", Fault::kCutAll, 0},          {"short_all", Fault::kShortAll, 0},
+    {"cut_names", Fault::kCutNames, 0},  {"cut_all", Fault::kCutAll, 0},      {"cut_removed", Fault::kCutRemoved, 0},          {"short_all", Fault::kShortAll, 0},
     {"eintr_all", Fault::kInterruptAll, EINTR}};
 
 std::string variable(const char* name) {
@@ -119,9 +119,10 @@ Turn::Turn(Operation operation, const Path& path, const Path& to) {
       break;
     case Fault::kCutNames:
     case Fault::kCutAll:
+    case Fault::kCutRemoved:
       if (!here_) break;
       shared().unsynced.lose_bytes(number % 2 == 0 && set.fault == Fault::kCutNames);
-      if (set.fault == Fault::kCutAll) shared().unsynced.lose_names();
+      if (set.fault != Fault::kCutNames) shared().unsynced.lose_names(/*also_removals=*/set.fault == Fault::kCutAll);
       raw::die();
     case Fault::kHalfKill: halves_ = here_ && is_write; break;
     case Fault::kHalfFail: halves_ = here_ && is_write; break;

@@ -10,6 +10,7 @@
 //     enospc_on, eio_on        it and all later ones fail: a disk that stays full, one that is dead
 //     cut_names                power cut: bytes that were not synced are lost, names stay (unsynced.h)
 //     cut_all                  power cut: bytes and names that were not synced are lost
+//     cut_removed              power cut: the same, but what was removed stays removed: the later change overtakes the earlier
 //     short_all, eintr_all     every write writes half; is interrupted first: legal, and must not show (no point needed)
 //   NIBBLE_FAULT_TRACE   a file that gets a line for each operation: its number, kind, path, and for a rename the new path
 //   NIBBLE_FAULT_ASIDE   an existing folder on the same file system for what a power cut brings back
@@ -32,7 +33,7 @@ namespace nibble::faults {
 enum class Operation : uint8_t { kCreate, kWrite, kResize, kSync, kRename, kUnlink, kMakeFolder, kRemoveFolder, kLink };
 const char* operation_name(Operation operation);
 
-enum class Fault : uint8_t { kNone, kKill, kKillAfter, kHalfKill, kHalfFail, kFail, kFailOn, kCutNames, kCutAll, kShortAll, kInterruptAll };
+enum class Fault : uint8_t { kNone, kKill, kKillAfter, kHalfKill, kHalfFail, kFail, kFailOn, kCutNames, kCutAll, kCutRemoved, kShortAll, kInterruptAll };
 
 struct Settings {
   std::vector<std::string> under;
@@ -41,7 +42,7 @@ struct Settings {
   int error = 0;  // errno, of faults that fail
   int trace_fd = -1;
   std::optional<std::string> free;
-  bool cuts() const { return fault == Fault::kCutNames || fault == Fault::kCutAll; }
+  bool cuts() const { return fault == Fault::kCutNames || fault == Fault::kCutAll || fault == Fault::kCutRemoved; }
 };
 const Settings& settings();
 

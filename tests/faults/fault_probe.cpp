@@ -8,6 +8,7 @@
 //   remove_all PATH    copy A B         make FOLDER        std::filesystem::create_directories
 //   hard A B           soft A B         temporary FOLDER   mkostemps
 //   free FOLDER        statvfs's bytes, printed
+//   watch FOLDER       a DiskWatch told of 63 MiB, and of 1 more; prints its refusal
 //
 // Prints "WORD: errno" for what failed and goes on; a write goes on until all of it is written or it fails.
 #include <fcntl.h>
@@ -21,6 +22,9 @@
 #include <fstream>
 #include <string>
 #include <system_error>
+
+#include "core/disk_space.h"
+#include "core/error.h"
 
 namespace {
 
@@ -98,6 +102,17 @@ int free_bytes(const std::string& folder) {
   return 0;
 }
 
+int watch(const std::string& folder) {
+  nibble::DiskWatch disk(folder, "it", "make room");
+  disk.wrote(int64_t{63} << 20);
+  try {
+    disk.wrote(int64_t{1} << 20);
+  } catch (const nibble::IoError& error) {
+    std::printf("%s\n", error.message().c_str());
+  }
+  return 0;
+}
+
 // The errno of the operation; -1: no such word.
 int perform(const std::string& word, const std::string& a, const std::string& b) {
   std::error_code error;
@@ -121,6 +136,7 @@ int perform(const std::string& word, const std::string& path) {
   if (word == "sync") return sync(path);
   if (word == "temporary") return temporary(path);
   if (word == "free") return free_bytes(path);
+  if (word == "watch") return watch(path);
   if (word == "remove") fs::remove(path, error);
   else if (word == "remove_all") fs::remove_all(path, error);
   else if (word == "make") fs::create_directories(path, error);

@@ -4,8 +4,10 @@
 //
 // --stride N: every N-th point only, another first one in each mode. --point: one point, to look into it. --keep: the folder of a
 // trial that failed is moved there. Exit code 1 where one failed.
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -84,6 +86,8 @@ std::map<std::string, Count> sweep(const Workload& workload, const Options& opti
   if (plain.program.exit_code != 0) throw std::runtime_error("the run without faults failed: " + plain.program.err);
   if (const std::string wrong = workload.at_end(counted); !wrong.empty()) throw std::runtime_error("the run without faults is not its reference: " + wrong);
   fs::remove_all(counted);
+  fmt::print("{}: {} operations\n", workload.name, plain.trace.size());
+  std::fflush(stdout);
   const std::vector<Trial> trials = trials_of(options, plain.trace);
   std::atomic<size_t> next = 0;
   std::mutex mutex;

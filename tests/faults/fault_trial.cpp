@@ -42,7 +42,7 @@ const std::vector<Mode>& all_modes() {
       {"half_eio", Expected::kFails, true, false, false},   {"enospc", Expected::kFails, false, true, false},
       {"eio", Expected::kFails, false, false, false},       {"enospc_on", Expected::kFails, false, true, false},
       {"eio_on", Expected::kFails, false, false, false},    {"cut_names", Expected::kEnds, false, false, false},
-      {"cut_all", Expected::kEnds, false, false, false},    {"short_all", Expected::kPasses, true, false, true},
+      {"cut_all", Expected::kEnds, false, false, false},    {"cut_removed", Expected::kEnds, false, false, false},    {"short_all", Expected::kPasses, true, false, true},
       {"eintr_all", Expected::kPasses, true, false, true}};
   return modes;
 }

@@ -11,6 +11,7 @@ nibble_target(nibble_faults)
 
 # The layer's own tests run a program of their own under it.
 add_executable(fault_probe ${faults}/fault_probe.cpp)
+target_link_libraries(fault_probe PRIVATE nibble_core)
 nibble_target(fault_probe)
 nibble_test_executable(fault_layer_tests nibble_core cpu SOURCES ${faults}/fault_layer_test.cpp ${faults}/faulty_run.cpp
                        LINKS nlohmann_json::nlohmann_json)
@@ -38,9 +39,9 @@ function(fault_test name)
 endfunction()
 fault_test(train_kill --workload train --mode kill)
 fault_test(train_eio --workload train --mode eio)
-fault_test(train_cut --workload train --mode cut_all --mode cut_names --stride 4)
+fault_test(train_cut --workload train --mode cut_all --mode cut_names --mode cut_removed --stride 8)
 fault_test(train_others --workload train --mode half_kill --mode half_enospc --mode half_eio --mode enospc --mode enospc_on --mode eio_on
-           --mode short_all --mode eintr_all --stride 5)
-fault_test(train_paged --workload train-paged --workload train-background --workload train-paged-background --workload train-cacheless --stride 40)
+           --mode short_all --mode eintr_all --stride 8)
+fault_test(train_paged --workload train-paged --workload train-background --workload train-paged-background --workload train-cacheless --stride 48)
 fault_test(outputs --workload export-adapter --workload export-adapter-again --workload export-merged --workload export-merged-again
-           --workload preprocess --stride 8)
+           --workload preprocess --stride 10)

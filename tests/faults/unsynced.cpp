@@ -86,8 +86,11 @@ void Unsynced::lose_bytes(bool zeros) {
   }
 }
 
-void Unsynced::lose_names() {
-  for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) undo(*change);
+void Unsynced::lose_names(bool also_removals) {
+  for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+    const bool removal = change->kind == Kind::kGoneFile || change->kind == Kind::kGoneFolder;
+    if (also_removals || !removal) undo(*change);
+  }
   changes_.clear();
 }
 

@@ -1,8 +1,9 @@
 // What a power cut may take: bytes that were written and not brought to disk by fsync of their file, and names that were made,
 // changed or removed and not brought to disk by fsync of their folder.
 //
-// POSIX promises no more than that, and file systems differ in what they keep beyond it. Two extremes are tried: all such bytes
-// are lost and all names stay (a rename that overtakes the data), and both are lost (a folder as it was before). What a name
+// POSIX promises no more than that, and file systems differ in what they keep beyond it. Three extremes are tried: all such bytes
+// are lost and all names stay (a rename overtakes the data); both are lost (a folder as it was before); both are lost, and what
+// was removed is gone (a removal overtakes the rename before it). What a name
 // held before it was replaced or removed is kept as a second link in a folder aside, so that it can come back.
 //
 // Source of the rules: fsync(2), rename(2); how file systems break them: Pillai et al., "All File Systems Are Not Created
@@ -36,7 +37,8 @@ class Unsynced {
 
   // zeros: lost bytes read as zeros; else the file is shorter.
   void lose_bytes(bool zeros);
-  void lose_names();  // the latest first
+  // The latest first; also_removals: what was removed is there again.
+  void lose_names(bool also_removals);
 
  private:
   using Id = std::pair<dev_t, ino_t>;

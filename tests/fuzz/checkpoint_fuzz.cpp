@@ -5,6 +5,8 @@
 // Units: io/checkpoint io/checkpoint_manifest trainer/run_state trainer/metrics
 #include "io/checkpoint.h"
 
+#include <fmt/format.h>
+
 #include <sstream>
 
 #include "core/error.h"

@@ -36,7 +36,7 @@ constexpr unsigned kHangSeconds = 60;  // for one input, under sanitizers and on
 char running[512] = "";  // what is being tried, for the handler
 
 void tell_what(const char* what) {
-  for (const char* text : {what, running, "\n"}) (void)!::write(STDERR_FILENO, text, std::strlen(text));
+  for (const char* text : {what, static_cast<const char*>(running), "\n"}) (void)!::write(STDERR_FILENO, text, std::strlen(text));
 }
 
 void tell(int signal) {

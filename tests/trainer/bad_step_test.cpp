@@ -1,6 +1,7 @@
 // Unit: trainer/bad_step. What follows a step that went wrong, by policy, with surroundings that only take notes.
 #include "trainer/bad_step.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -32,20 +32,20 @@ int64_t alarms(int64_t steps, const Loss& loss) {
   return count;
 }
 
-TEST(LossWatch, StartsAsThePlainMeanAndVariance) {
+TEST(LossWatch, KnowsMeanAndDeviationOfLossesThatStay) {
   LossWatchState watch;
-  double sum = 0.0, square_sum = 0.0;
-  for (int64_t step = 0; step < kLossWatchWarmup; ++step) {
-    const double loss = 2.0 + uniform(1, step);
-    sum += loss;
-    square_sum += loss * loss;
-    watch_loss(watch, loss, kThreshold);
-  }
-  const auto n = static_cast<double>(kLossWatchWarmup);
-  // (b) fp64 sums of 20 values of about 2.5.
-  EXPECT_NEAR(watch.mean, sum / n, 1e-14);
-  EXPECT_NEAR(watch.variance, square_sum / n - sum * sum / n / n, 1e-13);
-  EXPECT_EQ(watch.steps, kLossWatchWarmup);
+  for (int64_t step = 0; step < 5000; ++step) watch_loss(watch, 2.0 + 0.3 * normal(1, step), kThreshold);
+  EXPECT_EQ(watch.steps, 5000);
+  // (d) a mean and a variance over some 200 samples: 4 standard errors.
+  EXPECT_NEAR(watch.mean, 2.0, 4 * 0.3 / std::sqrt(200.0));
+  EXPECT_NEAR(watch.variance, 0.09, 4 * 0.09 * std::sqrt(2.0 / 200.0));
+}
+
+// A run on few rows: from 6 to nothing in a dozen steps, and then a row that is not among them.
+TEST(LossWatch, ForgetsTheFallAtTheStart) {
+  LossWatchState watch;
+  for (int64_t step = 0; step < 32; ++step) watch_loss(watch, 0.05 + 6.0 * std::exp(-0.5 * static_cast<double>(step)), kThreshold);
+  EXPECT_LT(spike_limit(watch, kThreshold), 2.0);
 }
 
 TEST(LossWatch, KnowsNoSpikeInTheFirstSteps) {

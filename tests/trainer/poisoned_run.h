@@ -1,4 +1,4 @@
-// A workshop one of whose rows makes every step that has it go wrong: its last token's embedding is infinite.
+// A workshop one of whose rows makes every step that has it go wrong, to NaN.
 #pragma once
 
 #include <cstring>
@@ -22,18 +22,28 @@ inline void plant(const std::filesystem::path& file, const std::string& tensor, 
   put_file(file, bytes);
 }
 
-inline constexpr int kPoisonedId = 94, kPoisonedRow = 17;  // rows.jsonl:18
-inline constexpr int kHidden = 64;                         // of the golden model
+inline constexpr int kPoisonedId = 94, kPoisonedRow = 5;  // rows.jsonl:6, in step 7
 
-// 40 rows, 4 a step: ten steps an epoch, one of them bad. The other rows have ids up to 92.
+// 40 rows, 4 a step: ten steps an epoch, one of them bad. Only the embedding of kPoisonedId, which only that row has, reaches the last
+// channel, and there the first query weight is so large that the query overflows. (A base with infinite weights is refused when it is
+// loaded.) Without poison that weight is an ordinary one.
 class PoisonedWorkshop : public RunWorkshop {
  public:
-  explicit PoisonedWorkshop(float value = std::numeric_limits<float>::infinity()) {
-    plant((*this) / "model/model.safetensors", "model.embed_tokens.weight", kPoisonedId * kHidden + 5, value);
+  explicit PoisonedWorkshop(bool poisoned = true) {
+    const std::filesystem::path weights = (*this) / "model/model.safetensors";
+    for (int id = 0; id < kVocab; ++id) plant(weights, "model.embed_tokens.weight", id * kHidden + kHidden - 1, id == kPoisonedId ? 1.0f : 0.0f);
+    set_poison(poisoned);
     std::string rows;
     for (int i = 0; i < 40; ++i) rows += i == kPoisonedRow ? fmt::format("{{\"input_ids\": [5, 6, 7, {}, 8, 9]}}\n", kPoisonedId) : row(i) + "\n";
     put_file((*this) / "rows.jsonl", rows);
+    put_file((*this) / "run.yaml", file_bytes((*this) / "run.yaml") + "packing: false\nbnb_4bit_use_double_quant: false\n");
   }
+  void set_poison(bool poisoned) const {
+    plant((*this) / "model/model.safetensors", "model.layers.0.self_attn.q_proj.weight", kHidden - 1, poisoned ? 3e38f : 0.01f);
+  }
+
+ private:
+  static constexpr int kHidden = 64, kVocab = 96;  // of the golden model
 };
 
 // metrics.jsonl without the fields that the machine's speed enters.

@@ -48,8 +48,8 @@ TEST_P(ReplayInDtype, MakesTheStepAgainBitForBitAndWritesNothing) {
   const auto text = shop.nibble({"train", "--replay", shop(box)});
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_THAT(text.out, HasSubstr("the same, bit for bit"));
-  EXPECT_THAT(text.out, HasSubstr("not finite first in the hidden states of embedding"));
-  EXPECT_THAT(text.out, HasSubstr("token 4 (" + shop("rows.jsonl:18") + ")"));
+  EXPECT_THAT(text.out, HasSubstr("not finite first in the hidden states of layers.0"));
+  EXPECT_THAT(text.out, HasSubstr("token 4 (" + shop("rows.jsonl:6") + ")"));
   EXPECT_THAT(text.out, HasSubstr("layers.1 "));
   EXPECT_THAT(text.out, Not(HasSubstr("recorded otherwise")));
 }
@@ -71,7 +71,7 @@ TEST(BlackBoxOfARun, HasTheBatchTheStateAndTheNorms) {
     const auto ids = document.at("ids").get<std::vector<int>>();
     EXPECT_EQ(document.at("tokens"), ids.size());
     EXPECT_EQ(document.at("trained").get<std::string>().size(), ids.size());
-    if (document.at("place") != shop("rows.jsonl:18")) continue;
+    if (document.at("place") != shop("rows.jsonl:6")) continue;
     ++poisoned;
     EXPECT_EQ(ids, (std::vector<int>{5, 6, 7, test::kPoisonedId, 8, 9}));
     EXPECT_EQ(document.at("trained"), "011111");
@@ -79,8 +79,9 @@ TEST(BlackBoxOfARun, HasTheBatchTheStateAndTheNorms) {
   }
   EXPECT_EQ(poisoned, 1);
   ASSERT_EQ(box.at("hidden").size(), 4u);
-  EXPECT_GE(box.at("hidden").at(0).at("non_finite"), 1);
-  EXPECT_GT(box.at("hidden").at(3).at("non_finite"), box.at("hidden").at(0).at("non_finite"));
+  EXPECT_EQ(box.at("hidden").at(0).at("non_finite"), 0);  // the embedding
+  EXPECT_GE(box.at("hidden").at(1).at("non_finite"), 1);
+  EXPECT_GT(box.at("hidden").at(2).at("non_finite"), box.at("hidden").at(1).at("non_finite"));  // later tokens look at that one
   EXPECT_EQ(box.at("adapter").size(), box.at("gradients").size());
   for (const auto& weight : box.at("adapter")) EXPECT_EQ(weight.at("non_finite"), 0);
   // The state before the step is a whole checkpoint, and none of the run's.
@@ -124,16 +125,15 @@ TEST(Replay, SaysWhereItDoesNotComeOutTheSame) {
   };
   EXPECT_THAT(with("loss_bits", "3ff0000000000000"), HasSubstr("the same fault with other bits"));
   EXPECT_THAT(with("reason", "spike"), HasSubstr("has another fault (loss)"));
-  // As if an infinite number in memory had been the cause, and is gone.
   put_file(box / "black_box.json", file);
-  test::plant(shop / "model/model.safetensors", "model.embed_tokens.weight", test::kPoisonedId * test::kHidden + 5, 0.01f);
+  shop.set_poison(false);
   const auto other_base = shop.nibble({"train", "--replay", box.string(), "--json"});
   EXPECT_EQ(other_base.exit_code, 2) << other_base.err;
   EXPECT_THAT(other_base.error().at("message"), HasSubstr("the base model"));
 }
 
 TEST(Replay, OfAFaultThatDoesNotComeAgainBlamesTheMachine) {
-  const PoisonedWorkshop shop(0.01f);  // no poison
+  const PoisonedWorkshop shop(/*poisoned=*/false);
   ASSERT_EQ(shop.train("good", {"max_steps=10", "save_steps=0"}).exit_code, 0);
   const PoisonedWorkshop bad;
   ASSERT_EQ(bad.train("run", {"max_steps=10", "save_steps=0"}).exit_code, 0);
@@ -143,7 +143,7 @@ TEST(Replay, OfAFaultThatDoesNotComeAgainBlamesTheMachine) {
   const auto hash = [](const fs::path& path) { return nlohmann::json::parse(file_bytes(path / "trainer_state.json")).at("base_hash").get<std::string>(); };
   const std::string from = hash(bad / state), to = hash(shop / "good/checkpoint-10");
   ASSERT_EQ(from.size(), to.size());
-  test::plant(bad / "model/model.safetensors", "model.embed_tokens.weight", test::kPoisonedId * test::kHidden + 5, 0.01f);
+  bad.set_poison(false);
   std::string text = file_bytes(bad / state / "trainer_state.json");
   for (size_t at = text.find(from); at != std::string::npos; at = text.find(from)) text.replace(at, from.size(), to);
   put_file(bad / state / "trainer_state.json", text);
@@ -187,7 +187,7 @@ TEST(LossSpike, IsNoticedAndFollowsItsPolicy) {
   constexpr int kOdd = 130;  // the row; 4 a step
   for (int i = 0; i < 160; ++i) rows += i == kOdd ? "{\"input_ids\": [90, 4, 88, 5, 77, 6, 70, 7, 66, 8, 60, 9]}\n" : "{\"input_ids\": [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]}\n";
   put_file(shop / "rows.jsonl", rows);
-  const std::vector<std::string> set{"max_steps=40", "save_steps=10", "shuffle=false", "learning_rate=2e-2", "lora_dropout=0", "loss_spike_threshold=4"};
+  const std::vector<std::string> set{"max_steps=40", "save_steps=10", "shuffle=false", "learning_rate=2e-2", "lora_dropout=0", "loss_spike_threshold=4", "packing=false"};
   const auto with = [&](const std::string& run, const std::string& policy) {
     auto all = set;
     all.push_back("loss_spike_policy=" + policy);

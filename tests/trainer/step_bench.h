@@ -43,14 +43,15 @@ struct StepBench {
   trainer::StepParts parts() { return {model, team, optimizer, batches, stop}; }
 };
 
-// Makes the gradient infinite where the loss stays finite: an adapter that adds nothing yet, as its A is zero, with a B so large
+// Makes the gradient infinite where the loss stays finite: an adapter that adds nothing, as its A is zero, with B and scale so large
 // that A's gradient overflows.
 inline void break_gradient(nn::Model& model) {
   bool first = true;
   model.each_lora([&](const std::string&, nn::Lora& lora) {
     if (!first) return;
     lora.a.zero_();
-    lora.b.fill_(3e38f);
+    lora.b.fill_(1e30f);
+    lora.scale = 1e30f;
     first = false;
   });
 }

@@ -150,6 +150,29 @@ TEST(TrainLoop, LogsEvaluatesAndSavesOnItsSchedules) {
   EXPECT_DOUBLE_EQ(state.epoch, 1.75);
 }
 
+// A checkpoint of such an adapter is worth nothing, and rotation would delete good ones for it.
+TEST(TrainLoop, SavesNoAdapterThatIsNotFinite) {
+  Bench bench(1, 1);
+  LoopSchedule schedule;
+  schedule.save_steps = 1;
+  schedule.learning_rate = 1e-3;
+  schedule.curve = {Schedule::kConstant, 0, 7};
+  std::vector<int64_t> saved;
+  std::ostringstream screen;
+  Progress progress(screen, std::nullopt);
+  RunState state;
+  state.max_steps = 7;
+  LoopHooks hooks;
+  hooks.progress = &progress;
+  hooks.save = [&](const RunState& s) { saved.push_back(s.global_step); };
+  hooks.log = [](const MetricsRow&) {};
+  hooks.step_done = [&] {
+    if (state.global_step == 3) bench.optimizer.params()[1].param.view(-1)[0].fill_(std::numeric_limits<float>::quiet_NaN());
+  };
+  EXPECT_THROW(train_loop(bench.parts(), bench.options, schedule, hooks, [] { return 0.0; }, state), RunError);
+  EXPECT_EQ(saved, (std::vector<int64_t>{1, 2}));
+}
+
 // The checkpoint of a run that was stopped in an evaluation has the row that waits for it; the run that continues evaluates
 // first, and logs what an uninterrupted run logs.
 TEST(TrainLoop, AStopInAnEvaluationLosesNoRow) {

@@ -1,4 +1,4 @@
-#include "core/make_folders.h"
+#include "core/durable_names.h"
 
 #include <gtest/gtest.h>
 
@@ -20,6 +20,15 @@ TEST(MakeFolders, MakesAllThatAreMissingAndLeavesThoseThatAreThere) {
   make_folders(folder / "a/b", error);
   EXPECT_FALSE(error);
   EXPECT_EQ(test::file_bytes(folder / "a/b/file"), "x");
+}
+
+TEST(SyncFolder, LeavesWhatCannotBeOpenedAlone) {
+  const TemporaryFolder folder;
+  std::error_code error;
+  sync_folder(folder.path(), error);
+  sync_folder(folder / "none", error);
+  sync_folder("/proc/self", error);
+  EXPECT_FALSE(error) << error.message();
 }
 
 TEST(MakeFolders, SaysWhatStandsInTheWay) {

@@ -1,4 +1,4 @@
-#include "core/make_folders.h"
+#include "core/durable_names.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,7 +8,6 @@
 
 namespace nibble {
 namespace fs = std::filesystem;
-namespace {
 
 // Not every file system syncs folders (EINVAL), and not all of them can be written (EROFS): nothing new is there then.
 void sync_folder(const fs::path& folder, std::error_code& error) {
@@ -17,8 +16,6 @@ void sync_folder(const fs::path& folder, std::error_code& error) {
   if (::fsync(fd) != 0 && errno != EINVAL && errno != EROFS) error.assign(errno, std::generic_category());
   ::close(fd);
 }
-
-}  // namespace
 
 void make_folders(const fs::path& folder, std::error_code& error) {
   fs::path path = fs::absolute(folder, error);
