@@ -6,7 +6,7 @@
 namespace nibble::trainer {
 namespace {
 
-constexpr double kEndS = 1.0;                    // to close files and leave
+constexpr double kEndS = 1.0, kLargestStart = 0.25;  // of max_time
 constexpr double kSlowDiskBytesPerS = 50e6;      // of a network's, or a busy one
 constexpr double kLongerGap = 1.5, kLongerStep = 1.25, kSavesInARow = 2.0;
 
@@ -14,11 +14,12 @@ constexpr double kLongerGap = 1.5, kLongerStep = 1.25, kSavesInARow = 2.0;
 
 Deadline::Deadline(double max_time_s, std::function<double()> now) : max_time_s_(max_time_s), now_(std::move(now)) {
   last_poll_s_ = now_();
+  end_s_ = kEndS + std::min(last_poll_s_, kLargestStart * max_time_s);
 }
 
 double Deadline::saving_s() const { return kSavesInARow * (longest_save_s_ > 0 ? longest_save_s_ : estimated_save_s_); }
 
-double Deadline::reserve() const { return kEndS + kLongerGap * longest_gap_s_ + saving_s(); }
+double Deadline::reserve() const { return end_s_ + kLongerGap * longest_gap_s_ + saving_s(); }
 
 bool Deadline::reached() {
   if (max_time_s_ <= 0) return false;
@@ -33,7 +34,7 @@ bool Deadline::reached() {
 bool Deadline::leaves_time_for_step() const {
   if (max_time_s_ <= 0) return true;
   const std::lock_guard lock(mutex_);
-  return now_() + kLongerStep * longest_step_s_ + saving_s() + kEndS < max_time_s_;
+  return now_() + kLongerStep * longest_step_s_ + saving_s() + end_s_ < max_time_s_;
 }
 
 void Deadline::expect_save(int64_t bytes) {

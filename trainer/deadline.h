@@ -1,8 +1,9 @@
 // When a run with max_time must begin to stop, so that it has saved before its time is over.
 //
 // What is kept free at the end: the longest time between two looks at the clock so far, half as long again, and twice the longest
-// save so far (a checkpoint may be on its way to the disk when the last one is to follow). Before the first save, its time is
-// estimated from what it will write, at the rate of a slow disk.
+// save so far (a checkpoint may be on its way to the disk when the last one is to follow), and a second with what the process took to
+// begin, since a machine that is slow at the one end is slow at the other. Before the first save, its time is estimated from what it
+// will write, at the rate of a slow disk.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,7 @@ class Deadline {
 
   mutable std::mutex mutex_;
   double max_time_s_;
+  double end_s_ = 0.0;  // to close files and leave
   std::function<double()> now_;
   double last_poll_s_ = 0.0;
   double longest_gap_s_ = 0.0, longest_step_s_ = 0.0, estimated_save_s_ = 0.0, longest_save_s_ = 0.0;

@@ -146,13 +146,22 @@ TEST(Deadline, KeepsRoomForSavingTwice) {
 }
 
 TEST(Deadline, LeavesNoStepHalfMade) {
-  Clock clock{73};
+  Clock clock;
   Deadline deadline(100, [&] { return clock.now; });
   deadline.step_took(20);
+  for (; clock.now < 73; clock.now += 1) ASSERT_FALSE(deadline.reached());
   EXPECT_TRUE(deadline.leaves_time_for_step());
   clock.now = 74;
   EXPECT_FALSE(deadline.leaves_time_for_step());
   EXPECT_FALSE(deadline.reached()) << "what is under way may go on";
+}
+
+TEST(Deadline, KeepsMoreRoomWhereTheProcessWasSlowToBegin) {
+  Clock clock{3};
+  const Deadline slow(100, [&] { return clock.now; });
+  EXPECT_NEAR(slow.reserve_s(), 4.0, 1e-9);
+  const Deadline short_one(4, [&] { return clock.now; });
+  EXPECT_NEAR(short_one.reserve_s(), 2.0, 1e-9) << "at most a quarter of the time";
 }
 
 class InputLinesTest : public testing::Test {
