@@ -21,7 +21,7 @@ TEST(TensorStats, CountsAndMeasuresWhatIsFinite) {
 
 TEST(TensorStats, OverflowsNowhere) {
   const TensorStats stats = tensor_stats(at::full({100}, std::numeric_limits<float>::max()), {});
-  EXPECT_EQ(stats.rms(), static_cast<double>(std::numeric_limits<float>::max()));
+  EXPECT_DOUBLE_EQ(stats.rms(), static_cast<double>(std::numeric_limits<float>::max()));
   EXPECT_EQ(tensor_stats(at::full({3}, kNan), {}).rms(), 0.0);
   EXPECT_EQ(tensor_stats(at::empty({0}), {}).rms(), 0.0);
 }
