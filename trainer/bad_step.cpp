@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "trainer/loss_watch.h"
 #include "trainer/tensor_stats.h"
@@ -33,11 +34,11 @@ Remedy remedy_of(LossSpikePolicy policy) {
 // "step 12: the gradient's norm is nan, and the loss 1.2345"
 std::string what_happened(const BadStep& step) {
   const std::string number = fmt::format("step {}", step.before.global_step + 1);
-  const double loss = step.report.loss();
+  const double loss = std::fabs(step.report.loss()), grad_norm = std::fabs(step.report.grad_norm);  // a NaN's sign says nothing
   switch (step.fault) {
     case StepFault::kNone: break;
     case StepFault::kLoss: return fmt::format("{}: the loss is {}, not finite", number, loss);
-    case StepFault::kGradient: return fmt::format("{}: the gradient's norm is {}, not finite (the loss is {:.4f})", number, step.report.grad_norm, loss);
+    case StepFault::kGradient: return fmt::format("{}: the gradient's norm is {}, not finite (the loss is {:.4f})", number, grad_norm, loss);
     case StepFault::kSpike:
       return fmt::format("{}: the loss is {:.4f}, far above those before it (mean {:.4f}, limit {:.4f})", number, loss,
                          step.before.loss_watch.mean, step.spike_limit);

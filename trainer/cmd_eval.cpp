@@ -64,7 +64,7 @@ int run(const Options& options, const CommonOptions& common, RunMemory& memory) 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double rate = static_cast<double>(score.tokens) / seconds;
   if (!std::isfinite(score.loss())) {
-    std::cerr << fmt::format("warning: the loss is {}, not finite: the model, or its adapter, computes no numbers for this text\n", score.loss());
+    std::cerr << fmt::format("warning: the loss is {}, not finite: the model, or its adapter, computes no numbers for this text\n", std::fabs(score.loss()));
   }
   if (common.json) {
     nlohmann::ordered_json out{{"tokens", score.tokens}, {"nll", score.nll}, {"loss", score.loss()}, {"perplexity", score.perplexity()}, {"tokens_per_s", rate}};

@@ -51,8 +51,9 @@ bool same(const TensorRecord& a, const TensorRecord& b) {
 }
 
 std::string outcome_line(const char* when, const BlackBox& box) {
-  return fmt::format("{:<9} {:<9} loss {:<12} gradient norm {:<12} {}, {} threads, nibble {}, LibTorch {}\n", when, box.reason, fmt::format("{:.6g}", box.loss),
-                     fmt::format("{:.6g}", box.grad_norm), box.device, box.threads, box.nibble, box.libtorch);
+  const double loss = std::fabs(box.loss), grad_norm = std::fabs(box.grad_norm);  // a NaN's sign says nothing
+  return fmt::format("{:<9} {:<9} loss {:<12} gradient norm {:<12} {}, {} threads, nibble {}, LibTorch {}\n", when, box.reason, fmt::format("{:.6g}", loss),
+                     fmt::format("{:.6g}", grad_norm), box.device, box.threads, box.nibble, box.libtorch);
 }
 
 std::string layer_table(const Replay& replay) {

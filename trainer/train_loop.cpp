@@ -101,7 +101,7 @@ LoopResult train_loop(const StepParts& parts, const StepOptions& options, const 
       state.unfinished_row.reset();
       result.last_eval_loss = row.eval_loss;
       if (!std::isfinite(*row.eval_loss) && hooks.bad_steps.say) {
-        hooks.bad_steps.say(fmt::format("warning: step {}: the evaluation's loss is {}, not finite", row.step, *row.eval_loss));
+        hooks.bad_steps.say(fmt::format("warning: step {}: the evaluation's loss is {}, not finite", row.step, std::fabs(*row.eval_loss)));
       }
     }
     if (hooks.measure) hooks.measure(row);
