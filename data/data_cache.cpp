@@ -108,6 +108,7 @@ class DataCache {
     const auto start = std::chrono::steady_clock::now();
     build(partial.path());
     partial.commit();
+    if (lock.held()) PartialFile::remove_leftovers(path);  // what could not be removed on the way
     if (cache_.folder.empty()) remove_unused(folder_);
     say(fmt::format("data: prepared in {:.1f} s and kept in {}", seconds_since(start), path.string()));
     return opened(path);

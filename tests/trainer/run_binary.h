@@ -79,7 +79,10 @@ class Program {
       ::waitpid(pid_, nullptr, 0);
     }
   }
-  void send(int signal) const { ::kill(pid_, signal); }
+  // Nothing where it has ended: kill(-1) would be everybody.
+  void send(int signal) const {
+    if (pid_ > 0) ::kill(pid_, signal);
+  }
   // From now on nothing more can be mapped.
   void take_address_space() const {
     const rlimit none{0, 0};
