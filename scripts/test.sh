@@ -23,8 +23,8 @@ done
 
 scripts/setup.sh ${setup[@]+"${setup[@]}"}
 cmake --workflow --preset "$preset"
-# Tests of the trainer use two threads each, so half as many run side by side as there are cores, and at least one.
-jobs=$(( ($(nproc) + 1) / 2 ))
+# As many side by side as there are cores; what measures rates has the machine to itself (tests/serial.cmake).
+jobs=$(nproc)
 # What needs a GPU runs where one must be there (NIBBLE_REQUIRE_GPU=1, as scripts/gpu_check.sh sets it), and nowhere else.
 without=(-LE '^gpu$')
 # ctest leaves out only what all its -LE match.
