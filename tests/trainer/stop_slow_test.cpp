@@ -260,7 +260,7 @@ TEST_F(StoppedVerb, ChatEndsWhileItWaitsForALine) {
   const int writer = ::open((shop_ / "stdin.txt").c_str(), O_RDWR);  // open on both sides: its end never comes
   ASSERT_EQ(::write(writer, "abc\n", 4), 4);
   fs::remove(shop_ / "stdout.txt");  // of the run before
-  Program program(shop_.path(), {"chat", shop_("run"), "--max-new-tokens", "4", "--ignore-eos", "--set", "chat_template_path=vicuna"});
+  Program program(shop_.path(), {"chat", shop_("run"), "--max-new-tokens", "4", "--ignore-eos", "--set", "chat_template_path=llama2"});
   ASSERT_TRUE(wait_until(program, [&] { return bytes_of(shop_ / "stdout.txt") > 0 && test::file_bytes(shop_ / "stdout.txt").ends_with('\n'); }))
       << program.wait().err;
   program.send(SIGINT);
