@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "schema/json_text.h"
 #include "trainer/json_fields.h"
 
 namespace nibble::trainer {
@@ -98,9 +99,7 @@ BlackBox read_black_box(const fs::path& folder) {
   if (!fs::is_regular_file(path, error)) {
     throw ConfigError(fmt::format("is no record of a step: it has no {}; give a folder blackbox-<step> of a run's output_dir", kBlackBoxFile), {folder.string()});
   }
-  const OrderedJson json = OrderedJson::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) throw FormatError("not JSON", path.string());
-  BlackBox box = from_json_object<BlackBox>(json, path.string());
+  BlackBox box = from_json_object<BlackBox>(schema::parse_ordered_json(schema::read_json_text(path), path), path.string());
   if (box.format != kBlackBoxFormat) throw FormatError(fmt::format("its format is {}, this nibble reads {}", box.format, kBlackBoxFormat), path.string());
   if (box.step < 1) throw FormatError("its step is 0; steps are counted from 1", path.string());
   return box;

@@ -52,9 +52,7 @@ BlackBox make_again(const schema::LoadedConfig& loaded, const ResumePoint& point
   place.account = &memory.account();
   memory.watch(place.queue);
   const StopRequest stop;
-  RunInputs inputs = open_run_inputs(config, place, {say, [&] {
-    if (stop.requested()) throw Interrupted(fmt::format("{} while preparing the data", stop.name()));
-  }});
+  RunInputs inputs = open_run_inputs(config, place, {say, [&] { stop.check("preparing the data"); }});
   check_same_run(point, loaded, inputs.identity, AllowedChanges(), say);
   memory.set_plan(plan_memory(inputs.plan));
   RunState state = point.state;

@@ -23,12 +23,10 @@ RunState rewind_run(const RewindParts& parts, const RunState& now, const ResumeP
   back.seed = now.seed;
   back.max_steps = now.max_steps;
   back.memory_choices = now.memory_choices;
-  back.base_hash = now.base_hash;
-  back.data_hash = now.data_hash;
-  back.tokenizer_hash = now.tokenizer_hash;
-  back.config_fingerprint = now.config_fingerprint;
+  back.take_hashes(now);
+  back.allowed_changes = now.allowed_changes;
   parts.batches.seek({back.cursor_epoch, back.cursor_row});
-  parts.metrics.rewind(back.global_step, back.log_history);
+  parts.metrics.rewind(back.last_row(), back.log_history);
   return back;
 }
 

@@ -13,10 +13,7 @@ namespace {
 // The state of a run whose changes were allowed goes on as that of the run that it is now.
 void adopt(RunState& state, const RunState& identity, const std::vector<RunChange>& changes) {
   if (changes.empty()) return;
-  state.base_hash = identity.base_hash;
-  state.data_hash = identity.data_hash;
-  state.tokenizer_hash = identity.tokenizer_hash;
-  state.config_fingerprint = identity.config_fingerprint;
+  state.take_hashes(identity);
   if (!state.allowed_changes) state.allowed_changes.emplace();
   state.allowed_changes->insert(state.allowed_changes->end(), changes.begin(), changes.end());
 }
@@ -55,9 +52,7 @@ RunStart start_run(const schema::LoadedConfig& loaded, const ResumeChoice& choic
     start.batches.seek({start.state.cursor_epoch, start.state.cursor_row});
     tell(fmt::format("resuming {} at step {} of {}", start.resumed->checkpoint.string(), start.state.global_step, start.state.max_steps));
   }
-  // A row whose evaluation the checkpoint did not wait for may be in the file: it is made again.
-  const int64_t last_row = start.state.unfinished_row ? start.state.unfinished_row->step - 1 : start.state.global_step;
-  rewind_metrics(folder.metrics_path(), last_row, start.state.log_history);
+  rewind_metrics(folder.metrics_path(), start.state.last_row(), start.state.log_history);
   folder.write_config(schema::effective_yaml(loaded));
   return start;
 }

@@ -28,6 +28,13 @@ void RunState::log(const MetricsRow& row) {
   if (log_history.size() > kHistoryRows) log_history.erase(log_history.begin());
 }
 
+void RunState::take_hashes(const RunState& of) {
+  base_hash = of.base_hash;
+  data_hash = of.data_hash;
+  tokenizer_hash = of.tokenizer_hash;
+  config_fingerprint = of.config_fingerprint;
+}
+
 std::string run_state_json(const RunState& state) { return to_json_object(state).dump(2) + "\n"; }
 
 RunState parse_run_state(const std::string& json, const std::string& path) {

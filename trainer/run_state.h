@@ -73,6 +73,9 @@ struct RunState {
   std::vector<MetricsRow> log_history; // the last kHistoryRows
 
   void log(const MetricsRow& row);     // adds to log_history
+  // The last step whose row metrics.jsonl may have when a run goes on from here: an unfinished one is made again.
+  int64_t last_row() const { return unfinished_row ? unfinished_row->step - 1 : global_step; }
+  void take_hashes(const RunState& of);  // all four
 
   template <class State, class Visitor>
   static void describe(State& state, Visitor& visit) {

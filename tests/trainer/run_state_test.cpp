@@ -85,6 +85,13 @@ TEST(RunState, KeepsABoundedHistory) {
   EXPECT_EQ(state.log_history.back().step, 2000);
 }
 
+TEST(RunState, AnUnfinishedRowIsMadeAgain) {
+  RunState state = some_state();
+  EXPECT_EQ(state.last_row(), 120);
+  state.unfinished_row.emplace().step = 120;
+  EXPECT_EQ(state.last_row(), 119);
+}
+
 TEST(RunState, EveryFieldIsRequiredAndTyped) {
   const auto whole = nlohmann::ordered_json::parse(run_state_json(some_state()));
   for (const auto& [name, value] : whole.items()) {
