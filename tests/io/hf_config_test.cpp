@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/io/expect_error.h"
+#include "tests/support/golden_path.h"
 #include "tests/support/temporary_folder.h"
 
 namespace nibble::io {
@@ -27,7 +28,7 @@ json with(json config, const char* key, const json& value) {
 }
 
 nn::ModelConfig golden(const std::string& name) {
-  return read_hf_config(std::string(NIBBLE_GOLDEN_DIR) + "/models/" + name + "/config.json");
+  return read_hf_config(test::golden_path("models/" + name + "/config.json"));
 }
 
 TEST(HfConfig, ReadsTheOldForm) {

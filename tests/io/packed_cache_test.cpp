@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "io/load_model.h"
 #include "io/stream_model.h"
+#include "tests/support/damage.h"
+#include "tests/support/gguf_writer.h"
 #include "tests/support/golden_path.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
@@ -200,6 +202,26 @@ TEST_P(DamagedCache, IsSaidAndMadeAgain) {
   EXPECT_NE(cache.said[0].find(GetParam().said), std::string::npos) << cache.said[0];
   EXPECT_NE(cache.said[0].find(file.string()), std::string::npos);
   expect_equal(load_model(*again, load_options({}, true)), load_model(*base, load_options({}, false)));
+}
+
+// Header, tensors and their checksums vouch for each other: no damaged file is one that gives other weights.
+TEST(DamagedFiles, PackedCacheGivesItsWeightsOrNone) {
+  const TemporaryFolder folder;
+  test::tiny_gguf({.hidden = 4, .intermediate = 4}).write(folder / "base.gguf");
+  const auto base = open_weight_source((folder / "base.gguf").string());
+  const PackedRecipe recipe;
+  const std::string key = packed_cache_key(*base, recipe);
+  const auto plan = packed_plan(packed_groups(base->config(), recipe), recipe, key);
+  const auto made = open_packed_cache(*base, recipe, {folder / "cache", true, {}, {}});
+  const auto count = test::try_damage(test::file_bytes(made->file()), [&](const std::string& bytes) {
+    test::put_file(folder / "damaged.safetensors", bytes);
+    const PackedSource source(*base, folder / "damaged.safetensors", plan);
+    source.verify();
+    ASSERT_EQ(source.names(), made->names());
+    for (const std::string& name : source.names()) ASSERT_TRUE(at::equal(source.read(name), made->read(name))) << name;
+  });
+  EXPECT_EQ(count.accepted_cuts, 0);
+  EXPECT_GT(count.refused, count.tried * 9 / 10);
 }
 
 TEST(PackedCache, IsOnlyLookedForWhereItShallNotBeMade) {
