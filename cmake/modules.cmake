@@ -18,8 +18,9 @@ function(nibble_target target)
   elseif(CCACHE)
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
-  # Warnings are errors with the compiler that the project is tested with; a newer one's new warnings stop no user.
-  if(NIBBLE_WERROR AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # Warnings are errors with the compiler that the project is tested with; a newer one's new warnings stop no user, and a
+  # sanitizer's checks make g++ warn of what cannot be.
+  if(NIBBLE_WERROR AND NOT NIBBLE_SANITIZE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
   if(NIBBLE_FUZZ)

@@ -24,9 +24,12 @@ NIBBLE_HOST_DEVICE inline float exp_nonpositive(float x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  const int32_t exponent_bits = (static_cast<int32_t>(n) + 127) << 23;
+  // n from those low bits, where it is for a NaN too: what a cast to an integer makes of one is not defined.
+  uint32_t bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + 127) << 23;
   float scale;
-  std::memcpy(&scale, &exponent_bits, sizeof scale);
+  std::memcpy(&scale, &bits, sizeof scale);
   return x < -87.0f ? 0.0f : p * scale;
 }
 

@@ -89,7 +89,7 @@ template <class Rule, class Parameter>
   for (; begin + kMomentBlock <= span.n; begin += kMomentBlock) {
     update_block<Rule, Parameter>(span, begin, kMomentBlock, s, tables);
   }
-  if (begin < span.n) update_block<Rule, Parameter>(span, begin, span.n - begin, s, tables);
+  if (const int64_t rest = span.n - begin; rest > 0) update_block<Rule, Parameter>(span, begin, rest, s, tables);
 }
 
 template <class Rule>

@@ -46,9 +46,14 @@ void add_step(RunState& state, const StepReport& report, const data::BatchStream
   state.pending_trained_tokens += report.trained_tokens;
 }
 
+// The steps since the last row that this process made: a resumed run's first row may cover older ones too.
+struct Timed {
+  double seconds = 0.0;
+  int64_t tokens = 0, steps = 0;
+};
+
 // The row of the steps since the last one; the sums start again.
-MetricsRow take_row(RunState& state, double grad_norm, double learning_rate, double seconds, int64_t timed_tokens,
-                    int64_t timed_steps) {
+MetricsRow take_row(RunState& state, double grad_norm, double learning_rate, const Timed& timed) {
   MetricsRow row;
   row.step = state.global_step;
   row.epoch = state.epoch;
@@ -57,8 +62,8 @@ MetricsRow take_row(RunState& state, double grad_norm, double learning_rate, dou
   row.learning_rate = learning_rate;
   row.tokens = state.pending_tokens;
   row.trained_tokens = state.pending_trained_tokens;
-  row.tokens_per_s = static_cast<double>(timed_tokens) / seconds;
-  row.step_ms = 1e3 * seconds / static_cast<double>(timed_steps);
+  row.tokens_per_s = static_cast<double>(timed.tokens) / timed.seconds;
+  row.step_ms = 1e3 * timed.seconds / static_cast<double>(timed.steps);
   row.peak_rss_mib = peak_rss_mib();
   if (state.pending_skipped_steps > 0) row.skipped_steps = state.pending_skipped_steps;
   state.pending_nll = 0.0;
@@ -66,117 +71,155 @@ MetricsRow take_row(RunState& state, double grad_norm, double learning_rate, dou
   return row;
 }
 
+class Loop {
+ public:
+  Loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
+       const std::function<double()>& now, RunState& state)
+      : parts_(parts), options_(options), schedule_(schedule), hooks_(hooks), now_(now), state_(state), timer_(state.max_steps),
+        bad_steps_(schedule.bad_steps, hooks.bad_steps, parts) {}
+
+  LoopResult run();
+
+ private:
+  enum class StepEnd : uint8_t { kCounted, kCutShort, kRewound };
+
+  // One step of the run, made or left out; adds it to the state.
+  StepEnd step(double learning_rate, StepReport& made);
+  StepEnd settle(const StepReport& report, double learning_rate);
+  void after_step(const StepReport& made, double learning_rate, bool epoch_ended);
+  // Evaluates where the row is due for it, and logs it. false: a stop cut the evaluation short.
+  bool finish_row(MetricsRow row, bool evaluate);
+  bool finish_unfinished_row() {
+    return !state_.unfinished_row || finish_row(*std::exchange(state_.unfinished_row, std::nullopt), /*evaluate=*/true);
+  }
+  void save();
+  void save_where_asked() {
+    if (parts_.stop.take_save_request()) save();
+  }
+
+  const StepParts& parts_;
+  const StepOptions& options_;
+  const LoopSchedule& schedule_;
+  const LoopHooks& hooks_;
+  const std::function<double()>& now_;
+  RunState& state_;
+  StepTimer timer_;
+  BadSteps bad_steps_;
+  LoopResult result_;
+  Timed timed_;
+  int64_t saved_step_ = -1;
+  bool stopped_ = false;
+};
+
+void Loop::save() {
+  if (saved_step_ == state_.global_step) return;
+  if (const auto broken = broken_parameter(parts_)) {
+    throw RunError(fmt::format("step {} has left the adapter with values that are not finite ({}): nothing was saved, earlier checkpoints are "
+                               "as they were. Lower learning_rate, and continue one with `nibble resume --from`", state_.global_step, *broken));
+  }
+  hooks_.save(state_);
+  saved_step_ = state_.global_step;
+}
+
+bool Loop::finish_row(MetricsRow row, bool evaluate) {
+  if (evaluate) {
+    state_.unfinished_row = row;  // a checkpoint that is made now goes on with it
+    row.eval_loss = hooks_.evaluate([this] { save_where_asked(); });
+    if (!row.eval_loss) return false;
+    if (saved_step_ == state_.global_step) saved_step_ = -1;  // it has the row unfinished
+    state_.unfinished_row.reset();
+    result_.last_eval_loss = row.eval_loss;
+    if (!std::isfinite(*row.eval_loss) && hooks_.bad_steps.say) {
+      hooks_.bad_steps.say(fmt::format("warning: step {}: the evaluation's loss is {}, not finite", row.step, std::fabs(*row.eval_loss)));
+    }
+  }
+  if (hooks_.measure) hooks_.measure(row);
+  state_.log(row);
+  if (row.eval_loss && std::isfinite(*row.eval_loss) && (!state_.best_metric || *row.eval_loss < *state_.best_metric)) state_.best_metric = row.eval_loss;
+  hooks_.log(row);
+  hooks_.progress->row(row, state_.max_steps, timer_.seconds_left());
+  return true;
+}
+
+Loop::StepEnd Loop::step(double learning_rate, StepReport& made) {
+  if (BadSteps::passes_over(state_)) {
+    add_skipped_step(state_, take_step(parts_.batches, options_, state_.micro_step).micro_batches, parts_.batches);
+    return StepEnd::kCounted;
+  }
+  StepParts polled = parts_;
+  polled.each = [this] { save_where_asked(); };
+  const auto report = train_step(polled, options_, state_, learning_rate,
+                                 [&](const StepReport& r) { return bad_steps_.allows(state_, r, learning_rate); });
+  if (!report) return StepEnd::kCutShort;
+  parts_.stop.deadline().step_took(report->seconds);
+  if (!report->updated()) return settle(*report, learning_rate);
+  made = *report;
+  add_step(state_, made, parts_.batches);
+  watch_loss(state_.loss_watch, made.loss(), schedule_.bad_steps.spike_threshold);
+  if (result_.step_tokens_per_s.empty()) result_.first_step_done_s = now_();
+  result_.step_tokens_per_s.push_back(static_cast<double>(made.tokens) / made.seconds);
+  timed_.seconds += made.seconds;
+  timed_.tokens += made.tokens;
+  ++timed_.steps;
+  return StepEnd::kCounted;
+}
+
+Loop::StepEnd Loop::settle(const StepReport& report, double learning_rate) {
+  const Remedy remedy = bad_steps_.settle(state_, report, learning_rate);
+  if (remedy == Remedy::kStopped) {
+    parts_.batches.seek({state_.cursor_epoch, state_.cursor_row});
+    if (bad_steps_.may_save()) save();
+    if (hooks_.wait_saved) hooks_.wait_saved();
+    throw RunError(bad_steps_.error());
+  }
+  if (remedy == Remedy::kRewound) {
+    saved_step_ = state_.global_step;
+    timed_ = {};
+    stopped_ = !finish_unfinished_row();
+    return StepEnd::kRewound;
+  }
+  add_skipped_step(state_, report.micro_batches, parts_.batches);
+  return StepEnd::kCounted;
+}
+
+void Loop::after_step(const StepReport& made, double learning_rate, bool epoch_ended) {
+  timer_.step_done(state_.global_step, now_());
+  if (hooks_.step_done) hooks_.step_done();
+  const bool last = state_.global_step == state_.max_steps;
+  const bool evaluate = every(state_.global_step, schedule_.eval_steps) || (schedule_.eval_at_epoch_end && (epoch_ended || last));
+  const double rate = result_.step_tokens_per_s.empty() ? 0.0 : result_.step_tokens_per_s.back();
+  hooks_.progress->step({state_.global_step, state_.max_steps, made.loss(), rate, hooks_.memory_mib ? hooks_.memory_mib() : peak_rss_mib(),
+                         timer_.seconds_left()});
+  if (every(state_.global_step, schedule_.logging_steps) || last || evaluate) {
+    const MetricsRow row = take_row(state_, made.grad_norm, learning_rate, std::exchange(timed_, {}));
+    stopped_ = !finish_row(row, evaluate);
+  }
+  if (every(state_.global_step, schedule_.save_steps) && !last) save();
+  save_where_asked();
+  stopped_ = stopped_ || parts_.stop.requested() || !parts_.stop.leaves_time_for_step();
+}
+
+LoopResult Loop::run() {
+  stopped_ = !finish_unfinished_row();
+  while (!stopped_ && state_.global_step < state_.max_steps) {
+    const double learning_rate = schedule_.learning_rate * optim::schedule_factor(schedule_.curve, state_.global_step);
+    const int64_t epoch = parts_.batches.cursor().epoch;
+    StepReport made;
+    const StepEnd end = step(learning_rate, made);
+    if (end == StepEnd::kCutShort) break;
+    if (end == StepEnd::kCounted) after_step(made, learning_rate, parts_.batches.cursor().epoch != epoch);
+  }
+  result_.interrupted = state_.global_step < state_.max_steps || state_.unfinished_row;
+  save();
+  if (hooks_.wait_saved) hooks_.wait_saved();
+  return std::move(result_);
+}
+
 }  // namespace
 
 LoopResult train_loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
                       const std::function<double()>& now, RunState& state) {
-  LoopResult result;
-  StepTimer timer(state.max_steps);
-  int64_t saved_step = -1;
-  // Of the steps since the last row that this process made: a resumed run's first row may cover older ones too.
-  double seconds = 0.0;
-  int64_t timed_tokens = 0, timed_steps = 0;
-  BadSteps bad_steps(schedule.bad_steps, hooks.bad_steps, parts);
-  const auto save = [&] {
-    if (saved_step == state.global_step) return;
-    if (const auto broken = broken_parameter(parts)) {
-      throw RunError(fmt::format("step {} has left the adapter with values that are not finite ({}): nothing was saved, earlier checkpoints are "
-                                 "as they were. Lower learning_rate, and continue one with `nibble resume --from`", state.global_step, *broken));
-    }
-    hooks.save(state);
-    saved_step = state.global_step;
-  };
-  const auto save_where_asked = [&] {
-    if (parts.stop.take_save_request()) save();
-  };
-  StepParts polled = parts;
-  polled.each = save_where_asked;
-  // Evaluates where the row is due for it, and logs it. false: a stop cut the evaluation short.
-  const auto finish_row = [&](MetricsRow row, bool evaluate) {
-    if (evaluate) {
-      state.unfinished_row = row;  // a checkpoint that is made now goes on with it
-      row.eval_loss = hooks.evaluate(save_where_asked);
-      if (!row.eval_loss) return false;
-      if (saved_step == state.global_step) saved_step = -1;  // it has the row unfinished
-      state.unfinished_row.reset();
-      result.last_eval_loss = row.eval_loss;
-      if (!std::isfinite(*row.eval_loss) && hooks.bad_steps.say) {
-        hooks.bad_steps.say(fmt::format("warning: step {}: the evaluation's loss is {}, not finite", row.step, std::fabs(*row.eval_loss)));
-      }
-    }
-    if (hooks.measure) hooks.measure(row);
-    state.log(row);
-    if (row.eval_loss && std::isfinite(*row.eval_loss) && (!state.best_metric || *row.eval_loss < *state.best_metric)) state.best_metric = row.eval_loss;
-    hooks.log(row);
-    hooks.progress->row(row, state.max_steps, timer.seconds_left());
-    return true;
-  };
-  const auto finish_unfinished_row = [&] {
-    return !state.unfinished_row || finish_row(*std::exchange(state.unfinished_row, std::nullopt), /*evaluate=*/true);
-  };
-  bool stopped = !finish_unfinished_row();
-  while (!stopped && state.global_step < state.max_steps) {
-    const double learning_rate = schedule.learning_rate * optim::schedule_factor(schedule.curve, state.global_step);
-    const int64_t epoch = parts.batches.cursor().epoch;
-    StepReport made;
-    if (BadSteps::passes_over(state)) {
-      add_skipped_step(state, take_step(parts.batches, options, state.micro_step).micro_batches, parts.batches);
-    } else {
-      const auto report = train_step(polled, options, state, learning_rate,
-                                     [&](const StepReport& r) { return bad_steps.allows(state, r, learning_rate); });
-      if (!report) break;
-      parts.stop.deadline().step_took(report->seconds);
-      if (report->updated()) {
-        made = *report;
-        add_step(state, made, parts.batches);
-        watch_loss(state.loss_watch, made.loss(), schedule.bad_steps.spike_threshold);
-        if (result.step_tokens_per_s.empty()) result.first_step_done_s = now();
-        result.step_tokens_per_s.push_back(static_cast<double>(made.tokens) / made.seconds);
-        seconds += made.seconds;
-        timed_tokens += made.tokens;
-        ++timed_steps;
-      } else {
-        const Remedy remedy = bad_steps.settle(state, *report, learning_rate);
-        if (remedy == Remedy::kStopped) {
-          parts.batches.seek({state.cursor_epoch, state.cursor_row});
-          if (bad_steps.may_save()) save();
-          if (hooks.wait_saved) hooks.wait_saved();
-          throw RunError(bad_steps.error());
-        }
-        if (remedy == Remedy::kRewound) {
-          saved_step = state.global_step;
-          seconds = 0.0;
-          timed_tokens = timed_steps = 0;
-          stopped = !finish_unfinished_row();
-          continue;
-        }
-        add_skipped_step(state, report->micro_batches, parts.batches);
-      }
-    }
-    timer.step_done(state.global_step, now());
-    if (hooks.step_done) hooks.step_done();
-
-    const bool last = state.global_step == state.max_steps;
-    const bool epoch_ended = parts.batches.cursor().epoch != epoch;
-    const bool evaluate = every(state.global_step, schedule.eval_steps) || (schedule.eval_at_epoch_end && (epoch_ended || last));
-    const double rate = result.step_tokens_per_s.empty() ? 0.0 : result.step_tokens_per_s.back();
-    hooks.progress->step({state.global_step, state.max_steps, made.loss(), rate,
-                          hooks.memory_mib ? hooks.memory_mib() : peak_rss_mib(),
-                          timer.seconds_left()});
-    if (every(state.global_step, schedule.logging_steps) || last || evaluate) {
-      const MetricsRow row = take_row(state, made.grad_norm, learning_rate, seconds, timed_tokens, timed_steps);
-      seconds = 0.0;
-      timed_tokens = timed_steps = 0;
-      stopped = !finish_row(row, evaluate);
-    }
-    if (every(state.global_step, schedule.save_steps) && !last) save();
-    save_where_asked();
-    stopped = stopped || parts.stop.requested() || !parts.stop.leaves_time_for_step();
-  }
-  result.interrupted = state.global_step < state.max_steps || state.unfinished_row;
-  save();
-  if (hooks.wait_saved) hooks.wait_saved();
-  return result;
+  return Loop(parts, options, schedule, hooks, now, state).run();
 }
 
 }  // namespace nibble::trainer

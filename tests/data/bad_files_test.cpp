@@ -57,7 +57,8 @@ TEST_F(BadFiles, GetTheStatedVerdictInBlocksOfAnySize) {
 }
 
 TEST_F(BadFiles, GetTheSameVerdictWhereTheyAreCompressed) {
-  for (const auto& expected : read_golden_json("data/bad/expected.json")["files"]) {
+  const nlohmann::json files = read_golden_json("data/bad/expected.json")["files"];
+  for (const auto& expected : files) {
     const std::string name = expected["file"];
     if (name == "directory.jsonl" || name == "gzip.jsonl") continue;
     const std::string bytes = read_golden("data/bad/" + name);

@@ -26,7 +26,7 @@ void use(const std::filesystem::path& folder) {
 }
 
 TEST(DamagedTokenizer, TokenizerJson) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   for (const char* name : {"gpt2", "mistral_metaspace"}) {
     const DamageCount count = test::try_damage(seed(std::string("tokenizer_json/") + name + ".json"), [&](const std::string& text) {
       put_file(folder / "tokenizer.json", text);
@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_P(DamagedTokenizerFile, IsRefusedOrUsable) {
   const auto& [file, good] = GetParam();
   for (const bool sentencepiece : {false, true}) {
-    const TemporaryFolder folder;
+    const TemporaryFolder folder(test::in_memory());
     put_file(folder / (sentencepiece ? "tokenizer.model" : "tokenizer.json"), seed(sentencepiece ? "sentencepiece/unigram" : "tokenizer_json/gpt2.json"));
     const DamageCount count = test::try_damage(good, [&](const std::string& text) {
       put_file(folder / file, text);

@@ -85,7 +85,7 @@ TEST(SentencePieceCheck, BoundsLengthsByWhatIsLeft) {
 
 // Through the tokenizer: what the check lets through, the library must load or refuse, and use without a fault.
 TEST(SentencePieceModel, SurvivesEveryDamage) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   for (const char* name : {"unigram", "character_map"}) {
     const auto count = test::try_damage(seed(name), [&](const std::string& bytes) {
       test::put_file(folder / "tokenizer.model", bytes);

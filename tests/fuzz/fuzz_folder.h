@@ -1,40 +1,26 @@
 // Files for readers that take paths: one folder a process, in memory where the system has such a place, gone at exit.
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
+
+#include "tests/support/temporary_folder.h"
 
 namespace nibble::fuzz {
 
 class FuzzFolder {
  public:
-  FuzzFolder() {
-    const std::filesystem::path memory = "/dev/shm";
-    const bool in_memory = std::filesystem::is_directory(memory);
-    path_ = (in_memory ? memory : std::filesystem::temp_directory_path()) / ("nibble_fuzz_" + std::to_string(::getpid()));
-    std::filesystem::create_directories(path_);
-  }
-  FuzzFolder(const FuzzFolder&) = delete;
-  ~FuzzFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return folder_.path(); }
   std::filesystem::path put(const std::string& name, std::string_view bytes) const {
-    std::filesystem::path file = path_ / name;
-    std::ofstream out(file, std::ios::binary | std::ios::trunc);
-    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    return file;
+    test::put_file(folder_ / name, bytes);
+    return folder_ / name;
   }
 
  private:
-  std::filesystem::path path_;
+  test::TemporaryFolder folder_{test::in_memory()};
 };
 
 inline const FuzzFolder& folder() {

@@ -47,7 +47,7 @@ TEST(DamagedFiles, ModelConfiguration) {
 }
 
 TEST(DamagedFiles, QuantizationAndGenerationConfiguration) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   const std::string text = R"({"eos_token_id":[1,2],"quantization_config":{"load_in_4bit":true,"quant_method":"bitsandbytes"}})";
   put_file(folder / "model/config.json", kConfig);
   const DamageCount count = try_damage(text, [&](const std::string& damaged) {
@@ -60,7 +60,7 @@ TEST(DamagedFiles, QuantizationAndGenerationConfiguration) {
 }
 
 TEST(DamagedFiles, ShardIndexNamesOnlyFilesOfItsFolder) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   put_file(folder / "outside.safetensors", safetensors_text(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "1"));
   put_file(folder / "model/a.safetensors", file_bytes(folder / "outside.safetensors"));
   const DamageCount count = try_damage(R"({"metadata":{"total_size":1},"weight_map":{"x":"a.safetensors"}})", [&](const std::string& text) {
@@ -76,7 +76,7 @@ TEST(DamagedFiles, ShardIndexNamesOnlyFilesOfItsFolder) {
 }
 
 TEST(DamagedFiles, Gguf) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   const DamageCount count = try_damage(test::tiny_gguf({.vocab = 12, .hidden = 4, .intermediate = 4}).bytes(), [&](const std::string& bytes) {
     put_file(folder / "model.gguf", bytes);
     const GgufSource source(folder / "model.gguf");
@@ -88,7 +88,7 @@ TEST(DamagedFiles, Gguf) {
 }
 
 TEST(DamagedFiles, Adapter) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   const std::string config = R"({"peft_type":"LORA","r":1,"lora_alpha":2,"target_modules":["down_proj"],"rank_pattern":{"down_proj":1}})";
   const std::string name = "base_model.model.model.layers.0.mlp.down_proj.lora_";
   const std::string header = R"({")" + name + R"(A.weight":{"dtype":"F32","shape":[1,6],"data_offsets":[0,24]},")" + name +
@@ -125,7 +125,7 @@ TEST(DamagedFiles, ManifestsAreAcceptedWholeOrNotAtAll) {
 }
 
 TEST(DamagedFiles, OptimizerState) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   const auto parameters = [] {
     return std::vector<optim::ParamRef>{{"a", at::ones({2, 3}, at::kBFloat16), at::zeros({2, 3}, at::kFloat)}};
   };
@@ -140,7 +140,7 @@ TEST(DamagedFiles, OptimizerState) {
 }
 
 TEST(DamagedFiles, BnbStateOfAWeight) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder(test::in_memory());
   const std::string state = R"({"quant_type":"nf4","blocksize":64,"shape":[2,32],"dtype":"bfloat16"})";
   const auto put = [&](const std::string& text) {
     const std::string size = std::to_string(text.size());

@@ -13,10 +13,17 @@
 
 namespace nibble::test {
 
+// In memory where the system has such a place: for tests that write thousands of files. (What is rewritten in place, ext4 takes to
+// the disk when it is closed: milliseconds each.)
+inline std::filesystem::path in_memory() {
+  const std::filesystem::path memory = "/dev/shm";
+  return std::filesystem::is_directory(memory) ? memory : std::filesystem::temp_directory_path();
+}
+
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "nibble-test-XXXXXX").string();
+  TemporaryFolder(const std::filesystem::path& below = std::filesystem::temp_directory_path()) {
+    std::string pattern = (below / "nibble-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder: " + pattern);
     path_ = pattern;
   }
@@ -34,8 +41,6 @@ class TemporaryFolder {
 
 inline void put_file(const std::filesystem::path& path, std::string_view bytes) {
   std::filesystem::create_directories(path.parent_path());
-  // Rewritten in place, ext4 takes it to the disk when it is closed: milliseconds each, for tests that put thousands.
-  if (std::filesystem::is_regular_file(std::filesystem::symlink_status(path))) std::filesystem::remove(path);
   std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   if (!file) throw std::runtime_error("cannot write " + path.string());
