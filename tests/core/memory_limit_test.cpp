@@ -70,7 +70,7 @@ TEST(MemoryLimit, TextThatIsNoGroupIsNoLimit) {
   EXPECT_EQ(machine.limit().source, Machine("").limit().source);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // its shadow counts as data: under any limit below the machine's memory it maps nothing more
+#ifndef __SANITIZE_ADDRESS__  // its shadow counts: under any limit below the machine's memory it maps nothing more
 TEST(MemoryLimit, IncludesTheProcessesOwn) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
@@ -97,7 +97,6 @@ TEST(MemoryLimit, LeavesOutWhatIsMappedAndNotResident) {
   EXPECT_EQ(limit.source, "ulimit -d (data)");
   EXPECT_EQ(limit.on, LimitOn::kData);
 }
-#endif
 
 // A process of little data in much address space: as one that has LibTorch loaded.
 TEST(MemoryLimit, OfAddressSpaceCountsMappings) {
@@ -116,6 +115,7 @@ TEST(MemoryLimit, OfAddressSpaceCountsMappings) {
   EXPECT_EQ(limit.source, "ulimit -v (address space)");
   EXPECT_EQ(limit.on, LimitOn::kAddressSpace);
 }
+#endif
 
 TEST(ResidentBytes, GrowWithMemoryThatIsTouched) {
   const int64_t before = resident_bytes();
