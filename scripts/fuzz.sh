@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Fuzzes what reads foreign bytes, with libFuzzer under the address and undefined-behaviour sanitizers.
 #
-#   scripts/fuzz.sh                     every target, 150 seconds each, two at a time
+#   scripts/fuzz.sh                     every target, 150 seconds each, as many at a time as there are cores
 #   scripts/fuzz.sh --seconds 600 rows  one target, longer
+#   scripts/fuzz.sh --jobs 4            four at a time
 #
 # Every build of the tests tries the same targets on their seeds and on damaged copies of them for 3 seconds each, without clang
 # (ctest -R fuzz; tests/fuzz/replay.cpp): that is CI's part. This script is the long run.
@@ -13,13 +14,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=150
+jobs=$(nproc)
 targets=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --seconds) [ $# -ge 2 ] || { echo "fuzz.sh: --seconds needs a number" >&2; exit 2; }
                seconds=$2; shift ;;
+    --jobs) [ $# -ge 2 ] || { echo "fuzz.sh: --jobs needs a number" >&2; exit 2; }
+            jobs=$2; shift ;;
     -h|--help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    -*) echo "fuzz.sh: unknown option '$1' (known: --seconds)" >&2; exit 2 ;;
+    -*) echo "fuzz.sh: unknown option '$1' (known: --seconds, --jobs)" >&2; exit 2 ;;
     *) targets+=("$1") ;;
   esac
   shift
@@ -45,4 +49,4 @@ fuzz_one() {
 }
 export -f fuzz_one
 export seconds
-printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'fuzz_one {}'
+printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c 'fuzz_one {}'
