@@ -3,8 +3,8 @@
 // and all of them give the same bits.
 #pragma once
 
-// The address sanitizer's start-up runs before the loader could pick a version.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+// A sanitizer's calls stand in what picks a version too, which the loader runs before it has found the sanitizer.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define NIBBLE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define NIBBLE_CLONES

@@ -7,7 +7,7 @@
 #include <map>
 #include <mutex>
 
-#include "tensor/torch.h"
+#include "tensor/parallel_tasks.h"
 
 namespace nibble::io {
 namespace {
@@ -71,7 +71,7 @@ void make_concurrently(int64_t count, int64_t threads, int64_t ahead, const std:
   Turns turns(count, std::max<int64_t>(1, ahead), make);
   // Who counts this thread's allocations (tensor/torch_memory.h) counts those of its helpers.
   const auto observers = c10::ThreadLocalDebugInfo::current();
-  at::parallel_for(0, std::min({count, threads, int64_t{at::get_num_threads()}}), 1, [&](int64_t, int64_t) {
+  parallel_tasks(std::min({count, threads, int64_t{at::get_num_threads()}}), [&](int64_t, int64_t) {
     const c10::DebugInfoGuard observed(observers);
     turns.work();
   });

@@ -9,6 +9,7 @@
 #include "core/mapping_guard.h"
 #include "io/bnb.h"
 #include "quant/blockwise.h"
+#include "tensor/parallel_tasks.h"
 
 namespace nibble::io {
 namespace {
@@ -56,7 +57,7 @@ void PackedSource::verify(const std::function<void()>& each) const {
   const auto checksums = text_of(file.bytes(file.at(kChecksumsName)));
   const int64_t count = static_cast<int64_t>(file.entries().size()) - 1;
   std::atomic<int64_t> next{0}, damaged{count};
-  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+  parallel_tasks(at::get_num_threads(), [&](int64_t, int64_t) {
     for (int64_t i = next++; i < count && damaged == count; i = next++) {
       try {
         if (each) each();

@@ -1,12 +1,12 @@
 #include "trainer/pass_team.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ThreadLocalState.h>
 
 #include <algorithm>
 #include <stdexcept>
 
 #include "nn/lora.h"
+#include "tensor/parallel_tasks.h"
 
 namespace nibble::trainer {
 namespace {
@@ -82,7 +82,7 @@ nn::LossSum PassTeam::round(std::span<const TeamPass> passes, const nn::PassOpti
     run(0);
   } else {
     const at::ThreadLocalState state;  // what LibTorch keeps by thread: gradient mode, the ear of the memory account
-    at::parallel_for(0, std::ssize(passes), 1, [&](int64_t begin, int64_t end) {
+    parallel_tasks(std::ssize(passes), [&](int64_t begin, int64_t end) {
       const at::ThreadLocalStateGuard guard(state);
       for (int64_t m = begin; m < end; ++m) run(static_cast<size_t>(m));
     });
@@ -98,7 +98,7 @@ nn::LossSum PassTeam::round(std::span<const TeamPass> passes, const nn::PassOpti
 
 void PassTeam::add_gradients(size_t members) {
   const std::vector<nn::Lora*> totals = loras_of(model_);
-  at::parallel_for(0, std::ssize(totals), 1, [&](int64_t begin, int64_t end) {
+  parallel_tasks(std::ssize(totals), [&](int64_t begin, int64_t end) {
     for (auto l = static_cast<size_t>(begin); l < static_cast<size_t>(end); ++l) {
       for (size_t m = 1; m < members; ++m) {
         totals[l]->da.add_(others_[m - 1]->loras[l]->da);

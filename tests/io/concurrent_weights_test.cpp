@@ -1,3 +1,4 @@
+// Units: io/concurrent_weights, tensor/parallel_tasks
 #include "io/concurrent_weights.h"
 
 #include <gtest/gtest.h>
