@@ -75,8 +75,10 @@ class Loop {
  public:
   Loop(const StepParts& parts, const StepOptions& options, const LoopSchedule& schedule, const LoopHooks& hooks,
        const std::function<double()>& now, RunState& state)
-      : parts_(parts), options_(options), schedule_(schedule), hooks_(hooks), now_(now), state_(state), timer_(state.max_steps),
-        bad_steps_(schedule.bad_steps, hooks.bad_steps, parts) {}
+      : parts_(parts), options_(options), schedule_(schedule), hooks_(hooks), now_(now), state_(state), polled_(parts),
+        timer_(state.max_steps), bad_steps_(schedule.bad_steps, hooks.bad_steps, parts) {
+    polled_.each = [this] { save_where_asked(); };
+  }
 
   LoopResult run();
 
@@ -103,6 +105,7 @@ class Loop {
   const LoopHooks& hooks_;
   const std::function<double()>& now_;
   RunState& state_;
+  StepParts polled_;  // parts_, with requests to save answered on the way
   StepTimer timer_;
   BadSteps bad_steps_;
   LoopResult result_;
@@ -146,9 +149,7 @@ Loop::StepEnd Loop::step(double learning_rate, StepReport& made) {
     add_skipped_step(state_, take_step(parts_.batches, options_, state_.micro_step).micro_batches, parts_.batches);
     return StepEnd::kCounted;
   }
-  StepParts polled = parts_;
-  polled.each = [this] { save_where_asked(); };
-  const auto report = train_step(polled, options_, state_, learning_rate,
+  const auto report = train_step(polled_, options_, state_, learning_rate,
                                  [&](const StepReport& r) { return bad_steps_.allows(state_, r, learning_rate); });
   if (!report) return StepEnd::kCutShort;
   parts_.stop.deadline().step_took(report->seconds);
