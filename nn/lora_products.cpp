@@ -1,5 +1,6 @@
 #include "nn/lora_products.h"
 
+#include "nn/amx_product.h"
 #include "nn/avx512.h"
 #include "nn/elementwise.h"
 #include "nn/lora_products_cpu.h"
@@ -27,6 +28,15 @@ const uint32_t* packed(const Tensor& factor, bool transposed, int64_t summed, in
   return elements<uint32_t>(dwords);
 }
 
+// gradient += scale h^T x, where AMX does it. SHAPES gradient [R, N]
+bool add_gradient_by_tiles(const Tensor& h, const Tensor& x, float scale, const Tensor& gradient, Arena& scratch) {
+  if (!amx_takes_product(h.t(), x)) return false;
+  const Tensor rows = scratch.take({h.size(1), h.size(0)}, h.scalar_type());
+  rows.copy_(h.t());
+  amx_add_product(rows, x, scale, gradient);
+  return true;
+}
+
 // fn(first, last) for ranges of tokens that begin at a multiple of the kernels' tiles.
 template <class Fn>
 void each_token_range(int64_t tokens, const Fn& fn) {
@@ -48,6 +58,7 @@ void project_to_rank(const Tensor& x, const Tensor& factor, Factor which, float 
   tensor::expect_shape(out, {tokens, rank}, "out");
   const Tensor summed = which == Factor::kA ? factor.t() : factor;
   tensor::expect_shape(summed, {width, rank}, "factor");
+  if (!queue && amx_matmul({}, x, summed, out, 0.0f, scale)) return;
   if (!has_kernels(x, width, rank, queue) || !out.is_contiguous() || !factor.is_contiguous()) {
     add_matmul(out, x, summed, out, queue, /*beta=*/0.0f, /*alpha=*/scale);
     return;
@@ -67,6 +78,7 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
   tensor::expect_shape(h, {tokens, rank}, "h");
   const Tensor summed = which == Factor::kA ? factor : factor.t();
   tensor::expect_shape(summed, {rank, width}, "factor");
+  if (!queue && amx_matmul(y, h, summed, y, 1.0f, scale)) return;
   if (!has_kernels(y, width, rank, queue) || !h.is_contiguous() || !factor.is_contiguous()) {
     add_matmul(y, h, summed, y, queue, /*beta=*/1.0f, /*alpha=*/scale);
     return;
@@ -89,6 +101,7 @@ void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float s
     tensor::expect_shape(gradient, {width, rank}, "db");
   }
   ArenaScope scope(scratch);
+  if (!queue && add_gradient_by_tiles(h, x, scale, which == Factor::kA ? gradient : gradient.t(), scratch)) return;
   if (!has_kernels(x, width, rank, queue) || !h.is_contiguous() || !gradient.is_contiguous()) {
     const Tensor product = scratch.take(gradient.sizes(), x.scalar_type());
     if (which == Factor::kA) {

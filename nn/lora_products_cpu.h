@@ -9,12 +9,9 @@
 
 #include <cstdint>
 
-namespace nibble::nn {
+#include "nn/const_rows.h"
 
-struct ConstRows {
-  const uint16_t* data;
-  int64_t stride;
-};
+namespace nibble::nn {
 
 inline constexpr int64_t kOuterColumns = 16;  // of add_outer_cpu's strips
 

@@ -4,10 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-#include <cstdlib>
 #include <string>
-#include <thread>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -27,10 +24,6 @@ int main(int argc, char** argv) {
   // them: 300 MiB for a model of 1.1B. Nobody allocates so often as to wait for it.
   mallopt(M_ARENA_MAX, 1);
 #endif
-  // oneDNN keeps a compiled product for each shape that it has met, about 1 MiB, and LibTorch keeps it once more: 1,024 of them, which
-  // rows of unequal length do reach. The shapes of a pass are 12, and every core may have a pass of its own length.
-  const std::string shapes = std::to_string(std::max(32u, 12 * std::thread::hardware_concurrency()));
-  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"}) ::setenv(name, shapes.c_str(), /*overwrite=*/0);
   CLI::App app("nibble: QLoRA fine-tuning with one binary and one YAML file", "nibble");
   app.set_version_flag("--version", std::string("nibble ") + NIBBLE_VERSION);
   app.require_subcommand(1);

@@ -1,0 +1,70 @@
+// Tiles of Intel AMX: 16 rows of 64 bytes. A product of bf16 tiles is C [16, 16] fp32 += A [16, 32] B [32, 16], with A's rows as
+// they lie and B's rows in pairs: dword (p, n) of B holds B[2p, n] and B[2p + 1, n]. Included only by kernels; who calls them
+// has asked amx_bf16_usable() (core/amx.h).
+//
+// NUMERICS Products are exact, sums fp32, denormals count as zero.
+#pragma once
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define NIBBLE_AMX __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define NIBBLE_AMX_INLINE NIBBLE_AMX __attribute__((always_inline)) static inline
+
+namespace nibble::nn {
+
+inline constexpr int64_t kAmxRows = 16;     // of a tile
+inline constexpr int64_t kAmxSummed = 32;   // bf16 values along the summed axis of a tile of A
+inline constexpr int64_t kAmxColumns = 16;  // of a tile of B and of C
+
+// GCC's tile loads do not say that they read memory: what was stored for them must be stored by now.
+NIBBLE_AMX_INLINE void before_tile_loads() { asm volatile("" ::: "memory"); }
+
+// The calling thread's eight tiles while this lives: 16 rows of 64 bytes each, or what the arguments make of them. What was
+// configured before comes back: oneDNN, whose kernels run on the same threads, remembers what it configured.
+class AmxTiles {
+ public:
+  // Blocks of 2 x 2 tiles: sums in tiles 0 to 3, A in 4 (with 0 and 1) and 5 (with 2 and 3), B in 6 and 7.
+  // REQUIRES 1 to 16 rows above and below; an even `summed` of at most 32.
+  NIBBLE_AMX explicit AmxTiles(int64_t rows_above = kAmxRows, int64_t rows_below = kAmxRows, int64_t summed = kAmxSummed) {
+    in_memory(before_);
+    _tile_storeconfig(&before_);
+    in_memory(before_);
+    Config config;
+    config.palette = 1;
+    for (int i = 0; i < 8; ++i) {
+      const bool is_a = i == 4 || i == 5, is_b = i >= 6, above = i == 0 || i == 1 || i == 4;
+      config.row_bytes[i] = static_cast<uint16_t>(is_a ? 2 * summed : 64);
+      config.rows[i] = static_cast<uint8_t>(is_b ? summed / 2 : above ? rows_above : rows_below);
+    }
+    in_memory(config);
+    _tile_loadconfig(&config);
+  }
+  NIBBLE_AMX ~AmxTiles() {
+    if (before_.palette != 0) {
+      _tile_loadconfig(&before_);
+    } else {
+      _tile_release();
+    }
+  }
+  AmxTiles(const AmxTiles&) = delete;
+  AmxTiles& operator=(const AmxTiles&) = delete;
+
+ private:
+  struct alignas(64) Config {
+    uint8_t palette = 0, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  };
+  // GCC's intrinsics claim only the first 8 of a configuration's 64 bytes: the compiler would drop or move stores of the others.
+  static void in_memory(Config& config) { asm volatile("" : : "r"(&config) : "memory"); }
+
+  Config before_;
+};
+
+}  // namespace nibble::nn
+
+#endif  // __x86_64__
