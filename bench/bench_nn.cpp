@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/attention.h"
+#include "nn/attention_avx512.h"
 #include "nn/rms_norm.h"
 #include "nn/rope.h"
 #include "nn/swiglu.h"
@@ -53,6 +54,25 @@ void attention_backward_bench(benchmark::State& state) {
   count_flops(state, 2.5 * p.causal_flops());
 }
 
+// The kernels beside those that attention chooses, on machines that have both.
+void attention_forward_avx512_bench(benchmark::State& state) {
+  AttentionProblem p(state);
+  if (!attention_avx512_fits(p.s)) return state.SkipWithError("no AVX512_BF16");
+  for (auto _ : state) attention_forward_avx512(p.q, p.k, p.v, p.starts, p.s, p.out, p.lse, TileSet::kAvx512);
+  count_flops(state, p.causal_flops());
+}
+
+void attention_backward_avx512_bench(benchmark::State& state) {
+  AttentionProblem p(state);
+  if (!attention_avx512_fits(p.s)) return state.SkipWithError("no AVX512_BF16");
+  attention_forward(p.q, p.k, p.v, p.starts, p.s, p.out, p.lse);
+  Tensor dq = at::empty_like(p.q), dk = at::empty_like(p.k), dv = at::empty_like(p.v);
+  for (auto _ : state) {
+    attention_backward_avx512(p.dout, p.q, p.k, p.v, p.out, p.lse, p.starts, p.s, dq, dk, dv, TileSet::kAvx512);
+  }
+  count_flops(state, 2.5 * p.causal_flops());
+}
+
 void attention_decode_bench(benchmark::State& state) {
   AttentionProblem p(state);
   for (auto _ : state) attention_decode(p.q.narrow(0, 0, 1), p.k, p.v, p.s, p.out.narrow(0, 0, 1));
@@ -62,11 +82,14 @@ void attention_decode_bench(benchmark::State& state) {
 void attention_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"T", "Hq", "Hkv", "D"})->UseRealTime()->Unit(benchmark::kMillisecond);
   for (int64_t tokens : {128, 512, 1024, 2048}) b->Args({tokens, 9, 3, 64});
+  for (int64_t tokens : {512, 2048}) b->Args({tokens, 32, 4, 64});
   for (int64_t tokens : {512, 2048}) b->Args({tokens, 8, 2, 128});
 }
 
 BENCHMARK(attention_forward_bench)->Apply(attention_shapes);
 BENCHMARK(attention_backward_bench)->Apply(attention_shapes);
+BENCHMARK(attention_forward_avx512_bench)->Apply(attention_shapes);
+BENCHMARK(attention_backward_avx512_bench)->Apply(attention_shapes);
 BENCHMARK(attention_decode_bench)->Apply(attention_shapes);
 
 void gemm_bench(benchmark::State& state) {

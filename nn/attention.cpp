@@ -83,7 +83,7 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, std::s
   const at::ScalarType dtype = q.scalar_type();
   expect_forward(q, k, v, out, lse, document_starts, shape);
   if (dtype == at::kBFloat16 && attention_avx512_fits(shape)) {
-    attention_forward_avx512(q, k, v, document_starts, shape, out, lse);
+    attention_forward_avx512(q, k, v, document_starts, shape, out, lse, best_tile_set(shape));
     return;
   }
   each_document(document_starts, [&](int64_t first, int64_t n) {
@@ -103,7 +103,7 @@ void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, co
   expect_heads(dk, tokens, shape.Hkv, shape.D, dtype, "dk");
   expect_heads(dv, tokens, shape.Hkv, shape.D, dtype, "dv");
   if (dtype == at::kBFloat16 && attention_avx512_fits(shape)) {
-    attention_backward_avx512(dout, q, k, v, out, lse, document_starts, shape, dq, dk, dv);
+    attention_backward_avx512(dout, q, k, v, out, lse, document_starts, shape, dq, dk, dv, best_tile_set(shape));
     return;
   }
   each_document(document_starts, [&](int64_t first, int64_t n) {

@@ -5,8 +5,8 @@
 // h / (Hq / Hkv). Forward keeps the log-sum-exp of every row, so that backward rebuilds the probabilities tile by tile and
 // nothing of size T x T exists (Dao et al. 2022, FlashAttention; 2023, FlashAttention-2).
 //
-// Two implementations: bf16 with a head width that is a multiple of 16 runs on AVX512_BF16 (attention_avx512.h); all else
-// is composed of LibTorch operators in fp32 or fp64 (attention_composed.h).
+// Two implementations: bf16 with a head width that is a multiple of 16 runs in tiles on AVX512_BF16, or on AMX if it is one of
+// 32 (attention_avx512.h); all else is composed of LibTorch operators in fp32 or fp64 (attention_composed.h).
 //
 // For all: tensors may have any token and head stride; the elements of a head are adjacent. dtypes bf16, fp32 or fp64, one
 // for all but lse. Results are the same bits for any number of threads, and a document's do not depend on its neighbours.

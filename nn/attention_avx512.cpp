@@ -4,8 +4,9 @@
 #include <atomic>
 #include <vector>
 
+#include "core/amx.h"
 #include "core/round_up.h"
-#include "nn/attention_avx512_cpu.h"
+#include "nn/attention_amx_cpu.h"
 #include "nn/attention_math.h"
 #include "nn/avx512.h"
 #include "nn/rows.h"
@@ -70,14 +71,32 @@ NIBBLE_CLONES void store_group_sum(const float* parts, int64_t group, int64_t pa
   }
 }
 
+const AttentionKernels& kernels_of(TileSet tiles) { return tiles == TileSet::kAmx ? kAmxAttention : kAvx512Attention; }
+
+// A scale decides about no set of tiles.
+const AttentionKernels& best_kernels(int64_t width) { return kernels_of(best_tile_set({1, 1, width, 1.0f, 0})); }
+
 }  // namespace
 
 bool attention_avx512_fits(const AttentionShape& shape) {
-  return shape.D % 16 == 0 && shape.D <= 256 && avx512_bf16_supported();
+  return shape.D % 16 == 0 && shape.D <= 256 && shape.scale > 0 && avx512_bf16_supported();
+}
+
+bool attention_amx_fits(const AttentionShape& shape) {
+  return shape.D % 32 == 0 && attention_avx512_fits(shape) && amx_bf16_usable();
+}
+
+TileSet best_tile_set(const AttentionShape& shape) { return attention_amx_fits(shape) ? TileSet::kAmx : TileSet::kAvx512; }
+
+int64_t forward_scratch_bytes(int64_t width) { return best_kernels(width).forward_scratch_bytes(width); }
+
+int64_t backward_scratch_bytes(int64_t longest, int64_t width) {
+  return best_kernels(width).backward_scratch_bytes(longest, width);
 }
 
 void attention_forward_avx512(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int32_t> document_starts,
-                              const AttentionShape& shape, const Tensor& out, const Tensor& lse) {
+                              const AttentionShape& shape, const Tensor& out, const Tensor& lse, TileSet tiles) {
+  const AttentionKernels& kernels = kernels_of(tiles);
   const std::vector<Document> documents = documents_of(document_starts);
   const int64_t group = shape.Hq / shape.Hkv, tokens = q.size(0);
   // Where each document's packed heads begin, and its share of the tasks.
@@ -93,7 +112,8 @@ void attention_forward_avx512(const Tensor& q, const Tensor& k, const Tensor& v,
     dwords += packed_dwords(documents[d].tokens, shape.D) * shape.Hkv;
     for (int64_t kv = 0; kv < shape.Hkv; ++kv) {
       // The last queries see the most keys.
-      for (int64_t first = (documents[d].tokens - 1) / kForwardRows * kForwardRows; first >= 0; first -= kForwardRows) {
+      const int64_t rows = kernels.forward_rows;
+      for (int64_t first = (documents[d].tokens - 1) / rows * rows; first >= 0; first -= rows) {
         for (int64_t g = 0; g < group; ++g) tasks.push_back({d, kv * group + g, first});
       }
     }
@@ -108,31 +128,30 @@ void attention_forward_avx512(const Tensor& q, const Tensor& k, const Tensor& v,
     pack_keys_cpu(head_rows(k, documents[d], kv), settings_of(documents[d], shape), packed(packed_k, d, kv));
     pack_values_cpu(head_rows(v, documents[d], kv), settings_of(documents[d], shape), packed(packed_v, d, kv));
   });
-  const WorkerScratch scratch(forward_scratch_bytes(shape.D));
+  const WorkerScratch scratch(kernels.forward_scratch_bytes(shape.D));
   each_task(static_cast<int64_t>(tasks.size()), [&](int64_t i, int64_t worker) {
     const Task& task = tasks[static_cast<size_t>(i)];
     const Document& document = documents[task.document];
     const int64_t kv = task.head / group;
-    attention_forward_cpu(head_rows(q, document, task.head), packed(packed_k, task.document, kv),
-                          packed(packed_v, task.document, kv), settings_of(document, shape), task.first,
-                          head_rows(out, document, task.head), elements<float>(lse) + task.head * tokens + document.first,
-                          scratch.of(worker));
+    kernels.forward(head_rows(q, document, task.head), packed(packed_k, task.document, kv), packed(packed_v, task.document, kv),
+                    settings_of(document, shape), task.first, head_rows(out, document, task.head),
+                    elements<float>(lse) + task.head * tokens + document.first, scratch.of(worker));
   });
 }
 
 void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& out,
                                const Tensor& lse, std::span<const int32_t> document_starts, const AttentionShape& shape,
-                               const Tensor& dq, const Tensor& dk, const Tensor& dv) {
+                               const Tensor& dq, const Tensor& dk, const Tensor& dv, TileSet tiles) {
+  const AttentionKernels& kernels = kernels_of(tiles);
   const std::vector<Document> documents = documents_of(document_starts);
   if (documents.empty()) return;
   const int64_t group = shape.Hq / shape.Hkv, tokens = q.size(0), longest = documents.front().tokens;
   const auto backward = [&](const Document& document, int64_t h, float* dk_sum, float* dv_sum, bool accumulate, void* scratch) {
     const int64_t kv = h / group;
-    attention_backward_cpu({head_rows(dout, document, h), head_rows(q, document, h), head_rows(k, document, kv),
-                            head_rows(v, document, kv), head_rows(out, document, h),
-                            elements<float>(lse) + h * tokens + document.first, head_rows(dq, document, h), dk_sum, dv_sum,
-                            accumulate},
-                           settings_of(document, shape), scratch);
+    kernels.backward({head_rows(dout, document, h), head_rows(q, document, h), head_rows(k, document, kv),
+                      head_rows(v, document, kv), head_rows(out, document, h), elements<float>(lse) + h * tokens + document.first,
+                      head_rows(dq, document, h), dk_sum, dv_sum, accumulate},
+                     settings_of(document, shape), scratch);
   };
   const auto store = [&](const float* parts, int64_t count, int64_t part_stride, const Document& document, int64_t kv,
                          const Tensor& d) {
@@ -140,7 +159,7 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
     store_group_sum(parts, count, part_stride, document.tokens, shape.D, rows.data, rows.stride);
   };
   const int64_t groups = static_cast<int64_t>(documents.size()) * shape.Hkv;
-  const WorkerScratch scratch(backward_scratch_bytes(longest, shape.D));
+  const WorkerScratch scratch(kernels.backward_scratch_bytes(longest, shape.D));
   if (group == 1 || groups >= 4 * at::get_num_threads()) {
     // A task is all query heads of a key head, summed as they come.
     const WorkerScratch sums(longest * shape.D * 8);

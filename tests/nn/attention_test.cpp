@@ -1,14 +1,18 @@
 // Attention against compositions of LibTorch in fp64, and its promises: gradients, isolated documents, strides, threads.
-// Units, through nn/attention: nn/attention_decode_cpu nn/attention_decode_avx512_cpu
+// Units, through nn/attention: nn/attention_decode_cpu nn/attention_decode_avx512_cpu nn/attention_avx512_forward_cpu
+// nn/attention_avx512_backward_cpu nn/attention_amx_forward_cpu nn/attention_amx_backward_cpu
 #include "nn/attention.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "nn/attention_avx512.h"
 #include "nn/attention_composed.h"
 #include "tests/support/tiny_model.h"
 
@@ -45,11 +49,46 @@ Inputs random_inputs(int64_t tokens, const AttentionShape& s, at::ScalarType dty
   return {heads(s.Hq, 1, 1.5), heads(s.Hkv, 2, 1.5), heads(s.Hkv, 3, 1.0), heads(s.Hq, 4, 1.0)};
 }
 
-Outputs run(const Inputs& in, const std::vector<int32_t>& starts, const AttentionShape& s) {
+// The kernels to run; without a value attention chooses.
+using Kernels = std::optional<TileSet>;
+
+const char* name_of(const Kernels& kernels) { return !kernels ? "chosen" : *kernels == TileSet::kAmx ? "AMX" : "AVX512"; }
+
+// All kernels that this machine has for bf16 of the shape.
+std::vector<Kernels> kernels_of(const AttentionShape& s) {
+  if (!attention_avx512_fits(s)) return {Kernels{}};
+  if (!attention_amx_fits(s)) return {TileSet::kAvx512};
+  return {TileSet::kAvx512, TileSet::kAmx};
+}
+
+struct Variant {
+  at::ScalarType dtype;
+  Kernels kernels;
+};
+
+// bf16 on every kernel, and fp32.
+std::vector<Variant> variants_of(const AttentionShape& s) {
+  std::vector<Variant> variants{{at::kFloat, {}}};
+  for (const Kernels& kernels : kernels_of(s)) variants.push_back({at::kBFloat16, kernels});
+  return variants;
+}
+
+std::string name_of(const Variant& v) { return std::string(c10::toString(v.dtype)) + ", " + name_of(v.kernels); }
+
+void run_into(const Outputs& o, const Inputs& in, const std::vector<int32_t>& starts, const AttentionShape& s, const Kernels& kernels) {
+  if (kernels) {
+    attention_forward_avx512(in.q, in.k, in.v, starts, s, o.out, o.lse, *kernels);
+    attention_backward_avx512(in.dout, in.q, in.k, in.v, o.out, o.lse, starts, s, o.dq, o.dk, o.dv, *kernels);
+  } else {
+    attention_forward(in.q, in.k, in.v, starts, s, o.out, o.lse);
+    attention_backward(in.dout, in.q, in.k, in.v, o.out, o.lse, starts, s, o.dq, o.dk, o.dv);
+  }
+}
+
+Outputs run(const Inputs& in, const std::vector<int32_t>& starts, const AttentionShape& s, const Kernels& kernels = {}) {
   Outputs o{at::empty_like(in.q), at::empty({s.Hq, in.q.size(0)}, at::kFloat), at::empty_like(in.q), at::empty_like(in.k),
             at::empty_like(in.v)};
-  attention_forward(in.q, in.k, in.v, starts, s, o.out, o.lse);
-  attention_backward(in.dout, in.q, in.k, in.v, o.out, o.lse, starts, s, o.dq, o.dk, o.dv);
+  run_into(o, in, starts, s, kernels);
   return o;
 }
 
@@ -90,19 +129,23 @@ double max_error(const Tensor& a, const Tensor& exact) {
 
 // Policy (c): at most twice the error of the plain composition in bf16, both against fp64.
 void expect_bf16_quality(const Inputs& in, const std::vector<int32_t>& starts, const AttentionShape& s) {
-  const Outputs got = run(in, starts, s), plain = compose(in, starts, s, at::kBFloat16), exact = compose(in, starts, s, at::kDouble);
-  const auto expect = [&](const Tensor& mine, const Tensor& theirs, const Tensor& right, const char* name) {
-    // A row that sees one key has an exact composition; half an ulp of the result is then allowed, and for gradients that
-    // are zero there the fp32 error of a difference of sums of D products of about 1.
-    const double rounding = 0x1p-9 * right.to(at::kDouble).pow(2).mean().sqrt().item<double>() + 0x1p-24 * static_cast<double>(s.D);
-    EXPECT_LE(rms_error(mine, right), 2 * rms_error(theirs, right) + rounding) << name << " of " << in.q.size(0) << " tokens";
-    EXPECT_TRUE(at::isfinite(mine).all().item<bool>()) << name;
-  };
-  expect(got.out, plain.out, exact.out, "out");
-  expect(got.dq, plain.dq, exact.dq, "dq");
-  expect(got.dk, plain.dk, exact.dk, "dk");
-  expect(got.dv, plain.dv, exact.dv, "dv");
-  EXPECT_LT(max_error(got.lse, exact.lse), 1e-4);  // fp32 sums of exact products
+  const Outputs plain = compose(in, starts, s, at::kBFloat16), exact = compose(in, starts, s, at::kDouble);
+  for (const Kernels& kernels : kernels_of(s)) {
+    const Outputs got = run(in, starts, s, kernels);
+    const auto expect = [&](const Tensor& mine, const Tensor& theirs, const Tensor& right, const char* name) {
+      // A row that sees one key has an exact composition; half an ulp of the result is then allowed, and for gradients that
+      // are zero there the fp32 error of a difference of sums of D products of about 1.
+      const double rounding = 0x1p-9 * right.to(at::kDouble).pow(2).mean().sqrt().item<double>() + 0x1p-24 * static_cast<double>(s.D);
+      EXPECT_LE(rms_error(mine, right), 2 * rms_error(theirs, right) + rounding)
+          << name << " of " << in.q.size(0) << " tokens, width " << s.D << ", window " << s.window << ", " << name_of(kernels);
+      EXPECT_TRUE(at::isfinite(mine).all().item<bool>()) << name << ", " << name_of(kernels);
+    };
+    expect(got.out, plain.out, exact.out, "out");
+    expect(got.dq, plain.dq, exact.dq, "dq");
+    expect(got.dk, plain.dk, exact.dk, "dk");
+    expect(got.dv, plain.dv, exact.dv, "dv");
+    EXPECT_LT(max_error(got.lse, exact.lse), 1e-4) << name_of(kernels);  // fp32 sums of exact products
+  }
 }
 
 void expect_fp32_quality(const Inputs& in, const std::vector<int32_t>& starts, const AttentionShape& s) {
@@ -158,6 +201,27 @@ TEST(Attention, Bfloat16MatchesTheCompositionForEveryHeadWidth) {
   }
 }
 
+// Blocks of 32 queries and keys, full and not, at the widths that AMX takes.
+TEST(Attention, Bfloat16MatchesTheCompositionAroundWholeBlocks) {
+  const ThreadScope threads(1);
+  for (int64_t width : {32, 64, 96, 128, 256}) {
+    for (int32_t tokens : {1, 15, 16, 17, 31, 33, 64, 127, 200, 513}) {
+      const AttentionShape s = shape_of(3, 1, width, tokens == 200 ? 50 : 0);
+      expect_bf16_quality(random_inputs(tokens, s, at::kBFloat16), {0, tokens}, s);
+    }
+  }
+}
+
+TEST(Attention, Bfloat16MatchesTheCompositionOfManyDocuments) {
+  const ThreadScope threads(2);
+  std::vector<int32_t> starts{0};
+  for (int32_t tokens : {1, 15, 0, 16, 17, 31, 33, 64, 127, 200, 513}) starts.push_back(starts.back() + tokens);
+  for (const auto& [hq, window] : {std::pair<int64_t, int64_t>{2, 0}, {6, 70}, {16, 300}}) {
+    const AttentionShape s = shape_of(hq, 2, 64, window);
+    expect_bf16_quality(random_inputs(starts.back(), s, at::kBFloat16), starts, s);
+  }
+}
+
 TEST(Attention, GroupsOfQueryHeadsShareKeys) {
   const ThreadScope threads(1);
   for (const auto& [hq, hkv] : {std::pair<int64_t, int64_t>{1, 1}, {9, 3}, {8, 1}, {3, 3}, {7, 1}}) {
@@ -170,9 +234,11 @@ TEST(Attention, GroupsOfQueryHeadsShareKeys) {
 TEST(Attention, WindowHidesOldKeys) {
   const ThreadScope threads(1);
   for (int64_t window : {1, 2, 5, 16, 48, 63, 64, 65, 100, 128, 299, 300, 1000}) {
-    const AttentionShape s = shape_of(2, 1, 16, window);
-    expect_bf16_quality(random_inputs(300, s, at::kBFloat16), {0, 300}, s);
-    expect_fp32_quality(random_inputs(140, s, at::kFloat), {0, 140}, s);
+    for (int64_t width : {16, 32}) {
+      const AttentionShape s = shape_of(2, 1, width, window);
+      expect_bf16_quality(random_inputs(300, s, at::kBFloat16), {0, 300}, s);
+      expect_fp32_quality(random_inputs(140, s, at::kFloat), {0, 140}, s);
+    }
   }
 }
 
@@ -212,41 +278,41 @@ TEST(Attention, GradientsEqualFiniteDifferences) {
 }
 
 TEST(Attention, DocumentsDoNotSeeTheirNeighbours) {
-  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
-    const AttentionShape s = shape_of(6, 2, 48, 0);
+  const AttentionShape s = shape_of(6, 2, 96, 0);
+  for (const Variant& variant : variants_of(s)) {
     const std::vector<int32_t> starts{0, 1, 1, 98, 231};
-    const Inputs in = random_inputs(231, s, dtype);
-    const Outputs all = run(in, starts, s);
+    const Inputs in = random_inputs(231, s, variant.dtype);
+    const Outputs all = run(in, starts, s, variant.kernels);
     for (size_t d = 0; d + 1 < starts.size(); ++d) {
       const int64_t first = starts[d], n = starts[d + 1] - first;
       if (n == 0) continue;
       const auto own = [&](const Tensor& t) { return t.narrow(0, first, n); };
-      const Outputs one = run({own(in.q), own(in.k), own(in.v), own(in.dout)}, {0, static_cast<int32_t>(n)}, s);
+      const Outputs one = run({own(in.q), own(in.k), own(in.v), own(in.dout)}, {0, static_cast<int32_t>(n)}, s, variant.kernels);
       const Outputs part{own(all.out), all.lse.narrow(1, first, n), own(all.dq), own(all.dk), own(all.dv)};
-      EXPECT_TRUE(same(one, part)) << "document " << d << " of " << c10::toString(dtype);
+      EXPECT_TRUE(same(one, part)) << "document " << d << " of " << name_of(variant);
     }
   }
 }
 
 TEST(Attention, DoesNotDependOnTheNumberOfThreads) {
-  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
-    // 2 documents x 2 key heads: whole groups are tasks with one thread, single heads with more.
-    const AttentionShape s = shape_of(6, 2, 64, 200);
-    const Inputs in = random_inputs(450, s, dtype);
+  // 2 documents x 2 key heads: whole groups are tasks with one thread, single heads with more.
+  const AttentionShape s = shape_of(6, 2, 64, 200);
+  for (const Variant& variant : variants_of(s)) {
+    const Inputs in = random_inputs(450, s, variant.dtype);
     const auto with_threads = [&](int threads) {
       const ThreadScope scope(threads);
-      return run(in, {0, 130, 450}, s);
+      return run(in, {0, 130, 450}, s, variant.kernels);
     };
     const Outputs one = with_threads(1);
-    for (int threads : {2, 3, 5}) EXPECT_TRUE(same(one, with_threads(threads))) << threads << " threads, " << c10::toString(dtype);
+    for (int threads : {2, 3, 5}) EXPECT_TRUE(same(one, with_threads(threads))) << threads << " threads, " << name_of(variant);
   }
 }
 
 TEST(Attention, AcceptsViewsOfAFusedProjection) {
-  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
-    const AttentionShape s = shape_of(4, 2, 32);
-    const Inputs dense = random_inputs(77, s, dtype);
-    const Tensor fused = at::full({77, 8 * 32 + 5}, NAN, at::TensorOptions().dtype(dtype));
+  const AttentionShape s = shape_of(4, 2, 32);
+  for (const Variant& variant : variants_of(s)) {
+    const Inputs dense = random_inputs(77, s, variant.dtype);
+    const Tensor fused = at::full({77, 8 * 32 + 5}, NAN, at::TensorOptions().dtype(variant.dtype));
     const auto view = [&](int64_t first, int64_t heads) { return fused.narrow(1, first * 32, heads * 32).unflatten(1, {heads, 32}); };
     Inputs in{view(0, 4), view(4, 2), view(6, 2), dense.dout};
     in.q.copy_(dense.q);
@@ -257,22 +323,21 @@ TEST(Attention, AcceptsViewsOfAFusedProjection) {
       return gradients.narrow(1, first * 32, heads * 32).unflatten(1, {heads, 32});
     };
     const Outputs o{at::empty_like(dense.q), at::empty({4, 77}, at::kFloat), gradient(0, 4), gradient(4, 2), gradient(6, 2)};
-    attention_forward(in.q, in.k, in.v, std::vector<int32_t>{0, 77}, s, o.out, o.lse);
-    attention_backward(in.dout, in.q, in.k, in.v, o.out, o.lse, std::vector<int32_t>{0, 77}, s, o.dq, o.dk, o.dv);
-    EXPECT_TRUE(same(o, run(dense, {0, 77}, s)));
+    run_into(o, in, {0, 77}, s, variant.kernels);
+    EXPECT_TRUE(same(o, run(dense, {0, 77}, s, variant.kernels))) << name_of(variant);
   }
 }
 
 TEST(Attention, SurvivesLargeScores) {
   const AttentionShape s = shape_of(2, 2, 32);
-  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
-    Inputs in = random_inputs(100, s, dtype);
+  for (const Variant& variant : variants_of(s)) {
+    Inputs in = random_inputs(100, s, variant.dtype);
     in.q.mul_(100);
     in.k.mul_(100);
-    const Outputs o = run(in, {0, 100}, s);
+    const Outputs o = run(in, {0, 100}, s, variant.kernels);
     const Outputs exact = compose(in, {0, 100}, s, at::kDouble);
     EXPECT_TRUE(at::isfinite(o.dq).all().item<bool>() && at::isfinite(o.dk).all().item<bool>());
-    EXPECT_LT(max_error(o.out, exact.out), dtype == at::kFloat ? 0.02 : 0.05);  // scores of 1e5 carry 1e-2 in fp32
+    EXPECT_LT(max_error(o.out, exact.out), variant.dtype == at::kFloat ? 0.02 : 0.05);  // scores of 1e5 carry 1e-2 in fp32
   }
 }
 
@@ -292,6 +357,18 @@ TEST(AttentionDecode, EqualsTheLastRowOfForward) {
       }
     }
   }
+}
+
+// What a machine chooses: AMX where it works, the width allows it, and AVX512_BF16 helps it.
+TEST(Attention, ChoosesTheFastestTiles) {
+  EXPECT_FALSE(attention_avx512_fits(shape_of(2, 1, 20)));
+  EXPECT_FALSE(attention_avx512_fits(shape_of(2, 1, 272)));
+  EXPECT_FALSE(attention_avx512_fits({2, 1, 64, -1.0f, 0}));  // nobody scales so, but maxima would be minima
+  EXPECT_FALSE(attention_amx_fits(shape_of(2, 1, 48)));
+  EXPECT_EQ(best_tile_set(shape_of(2, 1, 48)), TileSet::kAvx512);
+  const AttentionShape s = shape_of(2, 1, 64);
+  const Inputs in = random_inputs(90, s, at::kBFloat16);
+  EXPECT_TRUE(same(run(in, {0, 90}, s), run(in, {0, 90}, s, kernels_of(s).back())));
 }
 
 TEST(Attention, RefusesWhatItCannotRead) {
