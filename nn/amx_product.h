@@ -2,20 +2,35 @@
 // their rate on such a CPU, and are not there at all where its library does not see the tiles (tensor/onednn.h).
 #pragma once
 
+#include "nn/amx_product_cpu.h"
 #include "tensor/torch.h"
 
 namespace nibble::nn {
 
-// out = beta c + alpha a b as at::addmm_out has it, with one rounding; c undefined or beta 0: without it. -> false, with out
-// untouched, where another kernel must do it: no AMX here, another dtype or device, few rows, a layout or a sum it does not take.
+inline constexpr int64_t kMostLowRank = 128;
+
+// A product of low rank that is added to another one: scale h factor. SHAPES h [M, R], factor [R, N], adjacent rows or columns; R a
+// multiple of kLowRankStep, filled up with zeros, and at most kMostLowRank.
+struct LowRank {
+  Tensor h, factor;
+  float scale = 0.0f;
+};
+
+// out = beta c + alpha a b as at::addmm_out has it, with one rounding; c undefined or beta 0: without it. `low` is added to what was
+// rounded, and the sum rounded again: an adapter of small values is then lost as PEFT loses it, on every machine alike. -> false, with out untouched, where another kernel must do it: no AMX here, another dtype or device, few rows, a layout
+// or a sum it does not take (with `low`, one of another step than kLowRankStep).
 // SHAPES a [M, K], b [K, N] with adjacent rows or columns, c [M, N] or [N], out [M, N], which may be c.
-bool amx_matmul(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& out, float beta, float alpha);
+bool amx_matmul(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& out, float beta, float alpha, const LowRank& low = {});
 
-// Whether amx_add_product takes a left operand of this shape and dtype, once its rows are adjacent.
-bool amx_takes_product(const Tensor& left, const Tensor& right);
+// Whether amx_matmul takes bf16 tensors of so many rows and terms of a sum, and with a product of this rank besides.
+bool amx_takes(int64_t rows, int64_t summed);
+bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank);
 
-// gradient += scale left right in fp32. SHAPES left [M, K], right [K, N] as above, gradient [M, N] fp32 in any layout.
-// REQUIRES amx_takes_product
+// Whether amx_add_product takes bf16 tensors with so many terms of a sum.
+bool amx_takes_sum(int64_t summed);
+
+// gradient += scale left right in fp32. SHAPES left [M, K] with adjacent rows, right [K, N] as above, gradient [M, N] fp32 in any
+// layout. REQUIRES amx_takes_sum(K)
 void amx_add_product(const Tensor& left, const Tensor& right, float scale, const Tensor& gradient);
 
 }  // namespace nibble::nn

@@ -32,8 +32,15 @@ struct BlockRows {
   int64_t stride;
 };
 
-// to [32, 32] = from + x B for 32 rows, or as many as the tiles are configured for; from nullptr: zeros.
-NIBBLE_AMX_INLINE void sum_block(const BlockRows& rows, const uint16_t* panel, int64_t summed, int64_t step, const float* from, float* to) {
+// What a block is multiplied by: `summed` terms of packed columns, of which there may be 16 or fewer.
+struct Columns {
+  const uint16_t* panel;
+  int64_t summed, step;
+  bool narrow;
+};
+
+// to [32, 32] = from + x B for 32 rows, or as many as the tiles are configured for; from nullptr: zeros. Narrow: the left half.
+NIBBLE_AMX_INLINE void sum_block(const BlockRows& rows, const Columns& b, const float* from, float* to) {
   before_tile_loads();
   if (from == nullptr) {
     _tile_zero(0);
@@ -47,16 +54,27 @@ NIBBLE_AMX_INLINE void sum_block(const BlockRows& rows, const uint16_t* panel, i
     _tile_loadd(3, from + kSumsBelow + kAmxColumns, kSumsRow);
   }
   const auto row_bytes = static_cast<size_t>(2 * rows.stride);
-  const int64_t tile = step * kAmxColumns;
-  for (int64_t k = 0; k < summed; k += step, panel += 2 * tile) {
-    _tile_loadd(6, panel, 64);
-    _tile_loadd(7, panel + tile, 64);
-    _tile_loadd(4, rows.x + k, row_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, rows.below + k, row_bytes);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+  const int64_t tile = b.step * kAmxColumns;
+  const uint16_t* panel = b.panel;
+  if (b.narrow) {
+    for (int64_t k = 0; k < b.summed; k += b.step, panel += tile) {
+      _tile_loadd(6, panel, 64);
+      _tile_loadd(4, rows.x + k, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(5, rows.below + k, row_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+  } else {
+    for (int64_t k = 0; k < b.summed; k += b.step, panel += 2 * tile) {
+      _tile_loadd(6, panel, 64);
+      _tile_loadd(7, panel + tile, 64);
+      _tile_loadd(4, rows.x + k, row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, rows.below + k, row_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
   }
   _tile_stored(0, to, kSumsRow);
   _tile_stored(1, to + kAmxColumns, kSumsRow);
@@ -64,41 +82,43 @@ NIBBLE_AMX_INLINE void sum_block(const BlockRows& rows, const uint16_t* panel, i
   _tile_stored(3, to + kSumsBelow + kAmxColumns, kSumsRow);
 }
 
-// Calls make(first row, rows, operands, step) for every 32 rows, tiles configured for them.
+BlockRows block_rows(const ConstRows& x, int64_t first, int64_t rows) {
+  const uint16_t* data = x.data + first * x.stride;
+  // No row beyond the last is read. A tile has at least one row: where the lower has none, it repeats the block's first.
+  return {data, rows > kAmxRows ? data + kAmxRows * x.stride : data, x.stride};
+}
+
+// Calls make(first row, rows) for every 32 rows, tiles configured for them.
 template <class Make>
 NIBBLE_AMX_INLINE void each_block(const PanelProduct& p, const Make& make) {
-  const int64_t step = p.step, whole = p.rows / kBlock * kBlock, stride = p.x.stride;
+  const int64_t whole = p.rows / kBlock * kBlock, rest = p.rows - whole;
   if (whole > 0) {
-    const AmxTiles tiles(kAmxRows, kAmxRows, step);
-    for (int64_t m = 0; m < whole; m += kBlock) {
-      const uint16_t* x = p.x.data + m * stride;
-      make(m, kBlock, BlockRows{x, x + kAmxRows * stride, stride}, step);
-    }
+    const AmxTiles tiles(kAmxRows, kAmxRows, p.step);
+    for (int64_t m = 0; m < whole; m += kBlock) make(m, kBlock);
   }
-  const int64_t rest = p.rows - whole;
   if (rest == 0) return;
-  // No row beyond the last is read. A tile has at least one row: where the lower has none, it repeats the block's first.
-  const AmxTiles tiles(std::min(rest, kAmxRows), std::max<int64_t>(1, rest - kAmxRows), step);
-  const uint16_t* x = p.x.data + whole * stride;
-  make(whole, rest, BlockRows{x, rest > kAmxRows ? x + kAmxRows * stride : x, stride}, step);
+  const AmxTiles tiles(std::min(rest, kAmxRows), std::max<int64_t>(1, rest - kAmxRows), p.step);
+  make(whole, rest);
 }
 
 // take(first row, rows, sums) for every 32 rows, with what was summed before.
 template <class Take>
 NIBBLE_AMX_INLINE void each_sum(const PanelProduct& p, const Take& take) {
   alignas(64) float sums[kBlock * kPanelColumns];
-  each_block(p, [&](int64_t first, int64_t rows, const BlockRows& x, int64_t step) NIBBLE_AMX {
+  const Columns columns{p.panel, p.summed, p.step, p.columns <= kAmxColumns};
+  each_block(p, [&](int64_t first, int64_t rows) NIBBLE_AMX {
     const float* from = p.partial == nullptr ? nullptr : p.partial + first * kPanelColumns;
     if (from != nullptr && rows < kBlock) {  // the lower tile's spare row lies beyond them
       std::copy(from, from + rows * kPanelColumns, sums);
       from = sums;
     }
-    sum_block(x, p.panel, p.summed, step, from, sums);
+    sum_block(block_rows(p.x, first, rows), columns, from, sums);
     take(first, rows, sums);
   });
 }
 
 NIBBLE_AMX_INLINE __m512 widen(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
+NIBBLE_AMX_INLINE __m512 rounded(__m512 x) { return widen((__m256i)_mm512_cvtneps_pbh(x)); }
 
 }  // namespace
 
@@ -106,7 +126,7 @@ NIBBLE_AMX void pack_panel_from_rows_cpu(const ConstRows& w, int64_t columns, in
   const int64_t pairs = step / 2;
   const auto mask = static_cast<__mmask16>((1u << pairs) - 1);
   for (int64_t k = 0; k < summed; k += step) {
-    for (int64_t first = 0; first < kPanelColumns; first += kAmxColumns, panel += step * kAmxColumns) {
+    for (int64_t first = 0; first < columns; first += kAmxColumns, panel += step * kAmxColumns) {
       __m512i r[16];
 #pragma GCC unroll 16
       for (int64_t i = 0; i < 16; ++i) {
@@ -128,13 +148,14 @@ NIBBLE_AMX void pack_panel_from_columns_cpu(const ConstRows& w, int64_t columns,
   const __mmask32 mask = first_columns(columns);
   // Interleaving stays within 128 bits: of columns 0-31, the first tile gets 0-3, 8-11, 16-19, 24-27. This puts them in order first.
   const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-  for (int64_t k = 0; k < summed; k += step, panel += 2 * tile) {
+  const bool narrow = columns <= kAmxColumns;
+  for (int64_t k = 0; k < summed; k += step, panel += narrow ? tile : 2 * tile) {
     for (int64_t i = 0; i < step; i += 2) {
       const uint16_t* row = w.data + (k + i) * w.stride;
       const __m512i low = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(mask, row));
       const __m512i high = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(mask, row + w.stride));
       _mm512_store_si512(panel + 16 * i, _mm512_unpacklo_epi16(low, high));
-      _mm512_store_si512(panel + tile + 16 * i, _mm512_unpackhi_epi16(low, high));
+      if (!narrow) _mm512_store_si512(panel + tile + 16 * i, _mm512_unpackhi_epi16(low, high));
     }
   }
 }
@@ -144,16 +165,24 @@ NIBBLE_AMX void sum_panel_product_cpu(const PanelProduct& product, bool add) {
            [&](int64_t first, int64_t rows, const float* sums) { std::copy(sums, sums + rows * kPanelColumns, product.partial + first * kPanelColumns); });
 }
 
-NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha, const ConstRows& c, uint16_t* y, int64_t y_stride) {
+NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c, uint16_t* y,
+                                        int64_t y_stride) {
   const __mmask32 mask = first_columns(product.columns);
-  const __m512 factor = _mm512_set1_ps(alpha);
+  const __m512 factor = _mm512_set1_ps(alpha), low_factor = _mm512_set1_ps(low.scale);
+  const Columns low_columns{low.panel, low.rank, kLowRankStep, product.columns <= kAmxColumns};
+  alignas(64) float low_sums[kBlock * kPanelColumns];
   each_sum(product, [&](int64_t first, int64_t rows, const float* sums) NIBBLE_AMX {
+    if (low.rank > 0) sum_block(block_rows(low.h, first, rows), low_columns, nullptr, low_sums);
     for (int64_t m = 0; m < rows; ++m, sums += kPanelColumns) {
       __m512 left = _mm512_mul_ps(factor, _mm512_load_ps(sums)), right = _mm512_mul_ps(factor, _mm512_load_ps(sums + 16));
       if (c.data != nullptr) {
         const __m512i old = _mm512_maskz_loadu_epi16(mask, c.data + (first + m) * c.stride);
         left = _mm512_add_ps(left, widen(_mm512_castsi512_si256(old)));
         right = _mm512_add_ps(right, widen(_mm512_extracti64x4_epi64(old, 1)));
+      }
+      if (low.rank > 0) {
+        left = _mm512_fmadd_ps(low_factor, _mm512_load_ps(low_sums + m * kPanelColumns), rounded(left));
+        right = _mm512_fmadd_ps(low_factor, _mm512_load_ps(low_sums + m * kPanelColumns + 16), rounded(right));
       }
       _mm512_mask_storeu_epi16(y + (first + m) * y_stride, mask, (__m512i)_mm512_cvtne2ps_pbh(right, left));
     }
@@ -175,7 +204,9 @@ NIBBLE_AMX void add_panel_product_cpu(const PanelProduct& product, float alpha, 
 void pack_panel_from_rows_cpu(const ConstRows&, int64_t, int64_t, int64_t, uint16_t*) { throw std::logic_error("no AMX"); }
 void pack_panel_from_columns_cpu(const ConstRows&, int64_t, int64_t, int64_t, uint16_t*) { throw std::logic_error("no AMX"); }
 void sum_panel_product_cpu(const PanelProduct&, bool) { throw std::logic_error("no AMX"); }
-void store_panel_product_cpu(const PanelProduct&, float, const ConstRows&, uint16_t*, int64_t) { throw std::logic_error("no AMX"); }
+void store_panel_product_cpu(const PanelProduct&, float, const LowRankProduct&, const ConstRows&, uint16_t*, int64_t) {
+  throw std::logic_error("no AMX");
+}
 void add_panel_product_cpu(const PanelProduct&, float, float*, int64_t, int64_t) { throw std::logic_error("no AMX"); }
 
 #endif

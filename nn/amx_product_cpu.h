@@ -11,7 +11,7 @@
 
 namespace nibble::nn {
 
-inline constexpr int64_t kPanelColumns = 32;
+inline constexpr int64_t kPanelColumns = 32;  // or 16, where a panel has no more
 
 // How many terms of a sum a tile takes at a time: an even number of at most 32 that divides `summed`, as large as possible. 0:
 // there is none of at least 8.
@@ -27,6 +27,15 @@ void pack_panel_from_rows_cpu(const ConstRows& w, int64_t columns, int64_t summe
 // B as it lies. SHAPES w [summed, columns].
 void pack_panel_from_columns_cpu(const ConstRows& w, int64_t columns, int64_t summed, int64_t step, uint16_t* panel);
 
+// A product of low rank that is added to another one: scale h F.
+struct LowRankProduct {
+  ConstRows h;            // [rows, rank]
+  const uint16_t* panel;  // F's columns [rank, columns], packed with a step of kLowRankStep
+  int64_t rank;           // a multiple of kLowRankStep; 0: none
+  float scale;
+};
+inline constexpr int64_t kLowRankStep = 32;
+
 // The left operand and the packed columns. A long sum is made in parts, so that what a part reads stays in a cache.
 struct PanelProduct {
   ConstRows x;            // [rows, summed]
@@ -39,9 +48,10 @@ struct PanelProduct {
 // partial = x B, or partial += x B with `add`.
 void sum_panel_product_cpu(const PanelProduct& product, bool add);
 
-// y = alpha (partial + x B) + c, rounded to bf16 once. SHAPES y [rows, columns]; c the same, or with a stride of 0 one row of biases, or
-// nullptr. c may be y.
-void store_panel_product_cpu(const PanelProduct& product, float alpha, const ConstRows& c, uint16_t* y, int64_t y_stride);
+// y = alpha (partial + x B) + c, rounded to bf16; then += scale h F, rounded again, as if h F were added by a product of its own.
+// SHAPES y [rows, columns]; c the same, or with a stride of 0 one row of biases, or nullptr. c may be y. REQUIRES a step of kLowRankStep where there is a product of low rank.
+void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c, uint16_t* y,
+                             int64_t y_stride);
 
 // g += alpha (partial + x B) in fp32. SHAPES g [rows, columns], element (m, n) at m * g_row + n * g_column.
 void add_panel_product_cpu(const PanelProduct& product, float alpha, float* g, int64_t g_row, int64_t g_column);

@@ -1,5 +1,7 @@
 #include "nn/linear.h"
 
+#include <stdexcept>
+
 #include "nn/dropout.h"
 #include "nn/lora_products.h"
 #include "nn/torch_ops.h"
@@ -16,6 +18,23 @@ Tensor adapter_input(const Lora& lora, const Tensor& x, const DropoutContext& co
   return dropped;
 }
 
+// Whether the adapter's part is added while the product is written: on a CPU with AMX.
+bool in_one_product(const Tensor& x, const Lora& lora, const Workspace& ws) {
+  return !ws.place.queue && x.scalar_type() == at::kBFloat16 && amx_takes_low_rank(x.size(0), x.size(1), lora.rank());
+}
+
+// y = x w + c, or without c where it is undefined; plus `low`, where it is defined, which in_one_product has allowed.
+void frozen_product(const Tensor& c, const Tensor& x, const Tensor& w, const Tensor& y, const LowRank& low, Workspace& ws) {
+  const float beta = c.defined() ? 1.0f : 0.0f;
+  if (low.h.defined()) {
+    if (!amx_matmul(c, x, w, y, beta, 1.0f, low)) throw std::logic_error("a product with an adapter: an operand is not as it must be");
+  } else if (c.defined()) {
+    add_matmul(c, x, w, y, ws.place.queue);
+  } else {
+    matmul(x, w, y, ws.place.queue);
+  }
+}
+
 }  // namespace
 
 Tensor decoded_weight(const FrozenWeight& weight, at::ScalarType dtype, Workspace& ws) {
@@ -28,17 +47,21 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   tensor::expect_shape(x, {-1, linear.weight.in()}, "x");
   tensor::expect_shape(y, {tokens, linear.weight.out()}, "y");
   const Tensor weight = decoded_weight(linear.weight, x.scalar_type(), ws);
-  if (linear.bias.defined()) {
-    add_matmul(linear.bias, x, weight.t(), y, ws.place.queue);
-  } else {
-    matmul(x, weight.t(), y, ws.place.queue);
+  const auto base = [&](const LowRank& low) { frozen_product(linear.bias, x, weight.t(), y, low, ws); };
+  if (!linear.lora) {
+    base({});
+    return {};
   }
-  if (!linear.lora) return {};
   const Lora& lora = *linear.lora;
   Tensor h = keep.take({tokens, lora.rank()}, x.scalar_type());
   ArenaScope scope(ws.scratch);
   project_to_rank(adapter_input(lora, x, dropout, ws), lora.a, Factor::kA, 1.0f, h, ws.scratch, ws.place.queue);
-  add_from_rank(h, lora.b, Factor::kB, lora.scale, y, ws.scratch, ws.place.queue);
+  if (in_one_product(x, lora, ws)) {
+    base(padded_low_rank(h, lora.b, Factor::kB, lora.scale, ws.scratch));
+  } else {
+    base({});
+    add_from_rank(h, lora.b, Factor::kB, lora.scale, y, ws.scratch, ws.place.queue);
+  }
   return h;
 }
 
@@ -46,16 +69,14 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
                              const DropoutContext& context, Workspace& ws) {
   const int64_t tokens = dy.size(0);
   tensor::expect_shape(dy, {-1, linear.weight.out()}, "dy");
-  if (dx.defined()) {
+  const auto base = [&](const LowRank& low) {
     tensor::expect_shape(dx, {tokens, linear.weight.in()}, "dx");
-    const Tensor weight = decoded_weight(linear.weight, dy.scalar_type(), ws);
-    if (into == Into::kWrite) {
-      matmul(dy, weight, dx, ws.place.queue);
-    } else {
-      add_matmul(dx, dy, weight, dx, ws.place.queue);
-    }
+    frozen_product(into == Into::kAdd ? dx : Tensor(), dy, decoded_weight(linear.weight, dy.scalar_type(), ws), dx, low, ws);
+  };
+  if (!linear.lora) {
+    if (dx.defined()) base({});
+    return {};
   }
-  if (!linear.lora) return {};
   Lora& lora = *linear.lora;
   tensor::expect_shape(h, {tokens, lora.rank()}, "h");
   const at::ScalarType dtype = dy.scalar_type();
@@ -64,8 +85,14 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   project_to_rank(dy, lora.b, Factor::kB, lora.scale, dh, ws.scratch, ws.place.queue);
   add_factor_gradient(h, dy, Factor::kB, lora.scale, lora.db, ws.scratch, ws.place.queue);
   if (!dx.defined()) return dh;
-  if (context.training && lora.dropout > 0.0f) {
-    ArenaScope scope(ws.scratch);
+  ArenaScope scope(ws.scratch);
+  const bool masked = context.training && lora.dropout > 0.0f;
+  if (!masked && in_one_product(dy, lora, ws)) {
+    base(padded_low_rank(dh, lora.a, Factor::kA, 1.0f, ws.scratch));
+    return dh;
+  }
+  base({});
+  if (masked) {
     Tensor dropped = ws.scratch.take(dx.sizes(), dtype);
     matmul(dh, lora.a, dropped, ws.place.queue);
     add_dropout(dropped, dx, lora.dropout, dropout_key(context.seed, context.micro_step, lora.number), ws.place.queue,

@@ -1,5 +1,7 @@
 #include "nn/lora_products.h"
 
+#include <array>
+
 #include "nn/amx_product.h"
 #include "nn/avx512.h"
 #include "nn/elementwise.h"
@@ -30,7 +32,7 @@ const uint32_t* packed(const Tensor& factor, bool transposed, int64_t summed, in
 
 // gradient += scale h^T x, where AMX does it. SHAPES gradient [R, N]
 bool add_gradient_by_tiles(const Tensor& h, const Tensor& x, float scale, const Tensor& gradient, Arena& scratch) {
-  if (!amx_takes_product(h.t(), x)) return false;
+  if (x.scalar_type() != at::kBFloat16 || !amx_takes_sum(x.size(0)) || x.stride(1) != 1) return false;
   const Tensor rows = scratch.take({h.size(1), h.size(0)}, h.scalar_type());
   rows.copy_(h.t());
   amx_add_product(rows, x, scale, gradient);
@@ -89,6 +91,19 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
     add_rows_cpu(elements<uint16_t>(y) + first * y.stride(0), y.stride(0), last - first, width, elements<uint16_t>(h) + first * rank,
                  rank, dwords, scale);
   });
+}
+
+LowRank padded_low_rank(const Tensor& h, const Tensor& factor, Factor which, float scale, Arena& scratch) {
+  const int64_t rank = h.size(1), padded = padded_low_rank(rank);
+  const auto fill_up = [&](const Tensor& t, int64_t dim) {
+    const std::array<int64_t, 2> sizes{dim == 0 ? padded : t.size(0), dim == 0 ? t.size(1) : padded};
+    const Tensor wide = scratch.take(sizes, t.scalar_type());
+    wide.narrow(dim, 0, rank).copy_(t);
+    if (padded > rank) wide.narrow(dim, rank, padded - rank).zero_();
+    return wide;
+  };
+  const Tensor wide = fill_up(factor, which == Factor::kA ? 0 : 1);
+  return {fill_up(h, 1), which == Factor::kA ? wide : wide.t(), scale};
 }
 
 void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float scale, const Tensor& gradient, Arena& scratch,

@@ -108,19 +108,31 @@ class StepModel {
 
   int64_t rows_bytes(int64_t tokens, int64_t columns) const { return tokens * columns * s_.element_bytes; }
 
-  // An adapter's products (nn/lora_products): the factor as their kernels read it, or nothing where LibTorch makes them.
-  bool has_kernels(int64_t tokens, int64_t columns) const {
-    return !on_device() && s_.element_bytes == 2 && nn::has_rank_kernels(tokens, columns, s_.lora_r);
-  }
-  void factor(int64_t tokens, int64_t columns, int64_t summed, int64_t across) {
+  // An adapter's products (nn/lora_products): what their kernels take besides the operands, or nothing where LibTorch makes them.
+  bool on_cpu_in_bf16() const { return !on_device() && s_.element_bytes == 2; }
+  bool has_kernels(int64_t tokens, int64_t columns) const { return on_cpu_in_bf16() && nn::has_rank_kernels(tokens, columns, s_.lora_r); }
+  void to_rank(int64_t tokens, int64_t columns) {
     const Scope scope(scratch_);
-    if (has_kernels(tokens, columns)) scratch_.take(4 * nn::packed_factor_dwords(summed, across));
+    if (on_cpu_in_bf16() && nn::amx_takes(tokens, columns)) return;
+    if (has_kernels(tokens, columns)) scratch_.take(4 * nn::packed_factor_dwords(columns, s_.lora_r));
   }
-  void to_rank(int64_t tokens, int64_t columns) { factor(tokens, columns, columns, s_.lora_r); }
-  void from_rank(int64_t tokens, int64_t columns) { factor(tokens, columns, s_.lora_r, columns); }
+  // Added to a product that sums over `summed`.
+  void from_rank(int64_t tokens, int64_t columns, int64_t summed) {
+    const Scope scope(scratch_);
+    const int64_t padded = nn::padded_low_rank(s_.lora_r);
+    if (on_cpu_in_bf16() && nn::amx_takes_low_rank(tokens, summed, s_.lora_r)) {
+      scratch_.take(rows_bytes(columns, padded));
+      scratch_.take(rows_bytes(tokens, padded));
+      return;
+    }
+    if (on_cpu_in_bf16() && nn::amx_takes(tokens, s_.lora_r)) return;
+    if (has_kernels(tokens, columns)) scratch_.take(4 * nn::packed_factor_dwords(s_.lora_r, columns));
+  }
   void factor_gradient(int64_t tokens, int64_t columns) {
     const Scope scope(scratch_);
-    if (has_kernels(tokens, columns)) {
+    if (on_cpu_in_bf16() && nn::amx_takes_sum(tokens)) {
+      scratch_.take(rows_bytes(tokens, s_.lora_r));
+    } else if (has_kernels(tokens, columns)) {
       scratch_.take(4 * nn::packed_factor_dwords(tokens, s_.lora_r));
       scratch_.take(4 * columns * nn::padded_rank(s_.lora_r));
     } else {
@@ -136,7 +148,7 @@ class StepModel {
     const nn::LinearShape shape = nn::projection_shape(c_, p);
     if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));
     to_rank(tokens, shape.in);
-    from_rank(tokens, shape.out);
+    from_rank(tokens, shape.out, shape.in);
   }
   void project(Projection p, nn::BlockStack& keep) { project(p, keep, s_.tokens); }
 
@@ -148,7 +160,7 @@ class StepModel {
     const nn::LinearShape shape = nn::projection_shape(c_, p);
     to_rank(tokens, shape.out);
     factor_gradient(tokens, shape.out);
-    if (!s_.dropout) from_rank(tokens, shape.in);
+    if (!s_.dropout) from_rank(tokens, shape.in, shape.out);
     if (s_.dropout) scratch_.take(rows_bytes(tokens, shape.in));  // masked: its own gradient, then the input again
     factor_gradient(tokens, shape.in);
   }

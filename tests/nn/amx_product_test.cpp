@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <initializer_list>
 
 #include "core/amx.h"
 #include "nn/amx_product_cpu.h"
@@ -17,9 +18,10 @@ Tensor random_bf16(at::IntArrayRef sizes, uint64_t seed) { return test::random_t
 
 Tensor wide(const Tensor& t) { return t.to(at::kDouble); }
 
-// |got - expected| within fp32 sums of `terms` products and `roundings` of the result to bf16.
-void expect_near(const Tensor& got, const Tensor& expected, const Tensor& magnitude, int64_t terms, double rounding) {
-  const Tensor allowed = static_cast<double>(terms + 2) * 0x1p-24 * magnitude + rounding * expected.abs();
+// |got - expected| within fp32 sums of `terms` products and the roundings to bf16 of what is given of them.
+void expect_near(const Tensor& got, const Tensor& expected, const Tensor& magnitude, int64_t terms, std::initializer_list<Tensor> rounded) {
+  Tensor allowed = static_cast<double>(terms + 2) * 0x1p-24 * magnitude;
+  for (const Tensor& t : rounded) allowed = allowed + 0x1p-8 * t.abs();
   const Tensor gap = (wide(got) - expected).abs();
   EXPECT_TRUE(gap.le(allowed).all().item<bool>()) << "by " << (gap - allowed).max().item<double>();
 }
@@ -59,12 +61,12 @@ TEST_P(AmxProduct, EqualsTheProductInDouble) {
     EXPECT_TRUE(out.isnan().all().item<bool>());
     return;
   }
-  expect_near(out, product_, magnitude_, shape_.summed, 0x1p-8);
+  expect_near(out, product_, magnitude_, shape_.summed, {product_});
 }
 
 TEST_P(AmxProduct, AddsABiasAMatrixOrItself) {
   if (!amx_bf16_usable()) {
-    EXPECT_FALSE(amx_takes_product(a_, b_));
+    EXPECT_FALSE(amx_takes(shape_.rows, shape_.summed));
     return;
   }
   const Tensor bias = random_bf16({shape_.columns}, 3), matrix = random_bf16({shape_.rows, shape_.columns}, 4);
@@ -72,7 +74,8 @@ TEST_P(AmxProduct, AddsABiasAMatrixOrItself) {
     const Tensor out = nan_out();
     ASSERT_TRUE(amx_matmul(c, a_, b_, out, 1.0f, 0.75f));
     const Tensor added = wide(c).expand({shape_.rows, shape_.columns});
-    expect_near(out, added + 0.75 * product_, added.abs() + magnitude_, shape_.summed, 0x1p-8);
+    const Tensor expected = added + 0.75 * product_;
+    expect_near(out, expected, added.abs() + magnitude_, shape_.summed, {expected});
   }
   const Tensor itself = matrix.clone(), other = nan_out();
   ASSERT_TRUE(amx_matmul(itself, a_, b_, itself, 1.0f, 0.75f));
@@ -81,7 +84,7 @@ TEST_P(AmxProduct, AddsABiasAMatrixOrItself) {
 }
 
 TEST_P(AmxProduct, AddsToAGradientInEitherLayout) {
-  if (!amx_takes_product(a_, b_)) {
+  if (!amx_takes_sum(shape_.summed)) {
     EXPECT_FALSE(amx_bf16_usable());
     return;
   }
@@ -89,7 +92,27 @@ TEST_P(AmxProduct, AddsToAGradientInEitherLayout) {
   for (const bool transposed : {false, true}) {
     const Tensor gradient = transposed ? start.t().clone(at::MemoryFormat::Contiguous).t() : start.clone();
     amx_add_product(a_, b_, 0.5f, gradient);
-    expect_near(gradient, wide(start) + 0.5 * product_, wide(start).abs() + magnitude_, shape_.summed, 0.0);
+    expect_near(gradient, wide(start) + 0.5 * product_, wide(start).abs() + magnitude_, shape_.summed, {});
+  }
+}
+
+TEST_P(AmxProduct, AddsAProductOfLowRankAsAProductOfItsOwnWould) {
+  for (const int64_t rank : {32, 64, 128}) {
+    if (!amx_takes_low_rank(shape_.rows, shape_.summed, rank)) {
+      EXPECT_TRUE(!amx_bf16_usable() || amx_step(shape_.summed) != kLowRankStep);
+      continue;
+    }
+    const Tensor h = random_bf16({shape_.rows, rank}, 6), bias = random_bf16({shape_.columns}, 7);
+    for (const Tensor& factor : {random_bf16({rank, shape_.columns}, 8), random_bf16({shape_.columns, rank}, 9).t()}) {
+      const Tensor out = nan_out(), in_turn = nan_out();
+      ASSERT_TRUE(amx_matmul(bias, a_, b_, out, 1.0f, 1.0f, {h, factor, 1.7f}));
+      const Tensor base = product_ + wide(bias), expected = base + 1.7 * wide(h).mm(wide(factor));
+      expect_near(out, expected, magnitude_ + 2 * wide(h).abs().mm(wide(factor).abs()) + wide(bias).abs(), shape_.summed + rank, {base, expected});
+      ASSERT_TRUE(amx_matmul(bias, a_, b_, in_turn, 1.0f, 1.0f));
+      ASSERT_TRUE(amx_matmul(in_turn, h, factor, in_turn, 1.0f, 1.7f));
+      // The second product's sum times 1.7 is rounded to fp32 before it is added, here it is not.
+      expect_near(out, wide(in_turn), wide(in_turn).abs(), 0, {in_turn, in_turn});
+    }
   }
 }
 
@@ -119,7 +142,8 @@ TEST(AmxMatmul, WritesAndReadsOnlyItsPartOfWiderRows) {
     EXPECT_FALSE(amx_bf16_usable());
     return;
   }
-  expect_near(part, wide(left).mm(wide(right)), wide(left).abs().mm(wide(right).abs()), 64, 0x1p-8);
+  const Tensor expected = wide(left).mm(wide(right));
+  expect_near(part, expected, wide(left).abs().mm(wide(right).abs()), 64, {expected});
   EXPECT_TRUE(out.narrow(1, 0, 10).eq(7.0).all().item<bool>());
   EXPECT_TRUE(out.narrow(1, 50, 50).eq(7.0).all().item<bool>());
 }

@@ -61,6 +61,33 @@ TEST_P(Weights, ForwardAndBackwardEqualAutogradInDouble) {
   }
 }
 
+// As bf16 runs on this CPU: on tiles, by kernels or by LibTorch. The adapter's part is as large as the weight's.
+TEST_P(Weights, InBfloat16TheAdapterCountsOnceForEveryRank) {
+  for (const int64_t rank : {2, 6, 16, 40, 64, 130}) {
+    for (const float p : {0.0f, 0.3f}) {
+      Linear linear = make_linear(GetParam(), p, at::kBFloat16);
+      set_lora(linear, test::random_tensor({rank, kIn}, 3, 0.2), test::random_tensor({kOut, rank}, 4, 0.2), 1.5f, p, 5, at::kBFloat16);
+      Workspace ws;
+      const DropoutContext context{true, 9, 4};
+      const Tensor x = test::random_tensor({kTokens, kIn}, 6).to(at::kBFloat16), dy = test::random_tensor({kTokens, kOut}, 7).to(at::kBFloat16);
+      const Tensor y = at::empty({kTokens, kOut}, at::kBFloat16), dx = test::random_tensor({kTokens, kIn}, 8).to(at::kBFloat16), before = dx.clone();
+      const Tensor h = linear_forward(linear, x, y, context, ws, ws.saved);
+      linear_backward(linear, x, h, dy, dx, Into::kAdd, context, ws);
+
+      const auto wide = [](const Tensor& t) { return t.to(at::kDouble); };
+      Tensor mask = at::ones({kTokens, kIn});
+      if (p > 0) dropout(mask, mask, p, dropout_key(9, 4, 5));
+      const Tensor w = wide(linear.weight.quantized() ? quant::dequantize(linear.weight.packed, at::kBFloat16) : linear.weight.dense);
+      const Tensor a = wide(linear.lora->a), b = wide(linear.lora->b), xm = wide(x) * wide(mask), dh = 1.5 * wide(dy).mm(b);
+      constexpr double kBound = 0.01;  // a few roundings to bf16
+      EXPECT_LT(relative_error(y, wide(x).mm(w.t()) + wide(linear.bias) + 1.5 * xm.mm(a.t()).mm(b.t())), kBound) << rank;
+      EXPECT_LT(relative_error(dx, wide(before) + wide(dy).mm(w) + dh.mm(a) * wide(mask)), kBound) << rank;
+      EXPECT_LT(relative_error(linear.lora->da, dh.t().mm(xm)), kBound) << rank;
+      EXPECT_LT(relative_error(linear.lora->db, 1.5 * wide(dy).t().mm(xm.mm(a.t()))), kBound) << rank;
+    }
+  }
+}
+
 TEST(Linear, GradientsOfMicroBatchesAddUp) {
   Linear linear = make_linear(false, 0.0f);
   Workspace ws;
