@@ -20,6 +20,7 @@
 #include "core/error.h"
 #include "io/load_model.h"
 #include "io/packed_cache.h"
+#include "nn/torch_ops.h"
 #include "tensor/torch.h"
 
 namespace nibble {
@@ -46,13 +47,19 @@ double median_seconds(int rounds, const std::function<void()>& work) {
   return all[all.size() / 2];
 }
 
-// GFLOP/s of x W^T at the shapes of a 1.1B model and of a 135M one.
-ordered_json product_rates(at::ScalarType dtype) {
+// GFLOP/s of x W^T at the shapes of a 1.1B model and of a 135M one: LibTorch's, or what nibble calls.
+ordered_json product_rates(at::ScalarType dtype, bool ours = false) {
   ordered_json rates;
   for (const auto& [m, n, k] : {std::array<int64_t, 3>{512, 2048, 2048}, {512, 5632, 2048}, {512, 2048, 5632}, {1024, 1536, 576}}) {
     const Tensor x = at::randn({m, k}).to(dtype), w = at::randn({n, k}).to(dtype);
     Tensor y = at::empty({m, n}, dtype);
-    const double s = median_seconds(5, [&, &x = x, &w = w] { at::mm_out(y, x, w.t()); });
+    const double s = median_seconds(5, [&, &x = x, &w = w] {
+      if (ours) {
+        nn::matmul(x, w.t(), y, {});
+      } else {
+        at::mm_out(y, x, w.t());
+      }
+    });
     rates[fmt::format("{}x{}x{}", m, n, k)] = 2e-9 * static_cast<double>(m * n * k) / s;
   }
   return rates;
@@ -82,7 +89,8 @@ ordered_json memory_rates() {
 }
 
 ordered_json rates() {
-  ordered_json out{{"threads", at::get_num_threads()}, {"bf16_gflops", product_rates(at::kBFloat16)}, {"fp32_gflops", product_rates(at::kFloat)}};
+  ordered_json out{{"threads", at::get_num_threads()}, {"bf16_gflops", product_rates(at::kBFloat16)},
+                   {"nibble_bf16_gflops", product_rates(at::kBFloat16, /*ours=*/true)}, {"fp32_gflops", product_rates(at::kFloat)}};
   out.update(memory_rates());
   return out;
 }

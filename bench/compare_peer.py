@@ -30,6 +30,8 @@ import subprocess
 import sys
 import time
 
+from peer_environment import peer_environment
+
 AVERAGED_STEPS = 10
 AVERAGE_BOUND = 0.02
 STEP_BOUND = 0.05  # one step's loss is noisier than ten; beyond this the two do different work
@@ -141,6 +143,7 @@ def main():
     a.work.mkdir(parents=True)
     rows, adapter = a.work / "rows.jsonl", a.work / "init_adapter"
     environment = dict(os.environ, OMP_NUM_THREADS=str(a.threads), HF_HUB_OFFLINE="1")
+    of_peer = peer_environment(a.peer_python, environment)
     print("making the rows and the adapter", file=sys.stderr, flush=True)
     count = a.batch * a.steps
     if a.rows:
@@ -150,10 +153,10 @@ def main():
             sys.exit(f"{a.rows} has {len(lines)} rows; {a.steps} steps of {a.batch} take {count}")
         rows.write_text("".join(line + "\n" for line in lines))
         # The peer trains while we wait for the adapter that it writes before its first step.
-        make_rows([*peer_command(a, a.steps), "--rows", rows, "--save-init", adapter], environment, a.work / "prepare.log",
+        make_rows([*peer_command(a, a.steps), "--rows", rows, "--save-init", adapter], of_peer, a.work / "prepare.log",
                   lambda: whole_adapter(adapter))
     else:
-        make_rows([*peer_command(a, a.steps), "--data", a.data, "--write-rows", rows, "--save-init", adapter], environment,
+        make_rows([*peer_command(a, a.steps), "--data", a.data, "--write-rows", rows, "--save-init", adapter], of_peer,
                   a.work / "prepare.log", lambda: rows.is_file() and rows.read_bytes().count(b"\n") == count)
 
     results = {"peer": [], "nibble": []}
@@ -161,7 +164,7 @@ def main():
     for round_number in range(1, a.rounds + 1):
         print(f"round {round_number} of {a.rounds}", file=sys.stderr, flush=True)
         peer = run([*peer_command(a, a.steps), "--rows", rows, "--init-adapter", adapter, *a.peer_option],
-                   environment, a.work / f"peer_{round_number}.log")
+                   of_peer, a.work / f"peer_{round_number}.log")
         output = a.work / f"nibble_{round_number}"
         config = a.work / f"nibble_{round_number}.yaml"
         config.write_text(nibble_config(a, rows, adapter, output))
@@ -185,6 +188,7 @@ def main():
     print("\n".join(findings) or "losses agree at every step")
     if a.json:
         a.json.write_text(json.dumps({"steps": a.steps, "seq": a.seq, "batch": a.batch, "threads": a.threads, "peer_options": a.peer_option,
+                                      "peer_isa_limit": of_peer.get("ONEDNN_MAX_CPU_ISA"),
                                       "median": table, "rounds": results, "disagreements": findings}, indent=1) + "\n")
     sys.exit(bool(findings))
 

@@ -7,7 +7,7 @@
 
 Parts, each callable alone:
 
-    rates       what LibTorch's matrix products and plain copies reach here: the limits of all below (always measured)
+    rates       what matrix products (LibTorch's and nibble's own) and plain copies reach here: the limits of all below (always measured)
     training    bench/compare_peer.py for each case: both sides take turns on the same rows and must reach the same losses
     load        load and quantize a bf16 checkpoint of 1.1B random weights
     start       from the packed cache of that model to the first batch
@@ -28,6 +28,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+from peer_environment import peer_environment
 
 HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ("training", "load", "start", "merge", "generation")
@@ -55,20 +57,22 @@ class Bench:
         self.out = {"parts": {}}
         self.lines = []  # (figure, value, peer, ratio or share, must, aim, whether less is better)
 
-    def run(self, command, name, check=True):
+        self.peer_environment = peer_environment(a.peer_python, self.environment)
+
+    def run(self, command, name, check=True, environment=None):
         """The JSON object on the last line of a command's output, and how long it took."""
         log = self.a.work / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         begin = time.monotonic()
         with open(log, "w") as diagnostics:
             done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=diagnostics, text=True,
-                                  stdin=subprocess.DEVNULL, env=self.environment)
+                                  stdin=subprocess.DEVNULL, env=environment or self.environment)
         if check and done.returncode != 0:
             fail(f"{' '.join(map(str, command))}\nexit code {done.returncode}; the end of {log}:\n{log.read_text()[-2000:]}")
         return json.loads(done.stdout.strip().splitlines()[-1]), time.monotonic() - begin
 
     def peer(self, name, *command):
-        return self.run([self.a.peer_python, "-W", "ignore", HERE / "peer_tasks.py", *command], name)[0]
+        return self.run([self.a.peer_python, "-W", "ignore", HERE / "peer_tasks.py", *command], name, environment=self.peer_environment)[0]
 
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
@@ -92,6 +96,11 @@ class Bench:
             for i in range(count):
                 out.write(json.dumps({"input_ids": [3 + b for b in text[512 * i:512 * (i + 1)]]}) + "\n")
         return path
+
+
+def best_products(rates):
+    """GFLOP/s of bf16 products, LibTorch's or nibble's own on AMX: what this machine does."""
+    return max(*rates["bf16_gflops"].values(), *rates["nibble_bf16_gflops"].values())
 
 
 def flop_per_token(config, tokens, rank):
@@ -135,7 +144,7 @@ def training(b):
         rate = median["tokens_per_s"]["nibble"]
         if which != "rows":
             config = json.loads((pathlib.Path(model) / "config.json").read_text())
-            gemm = max(b.out["rates"]["bf16_gflops"].values())
+            gemm = best_products(b.out["rates"])
             result["share_of_products"] = rate * flop_per_token(config, seq, 16) * 1e-9 / gemm
         results[name] = {key: value for key, value in result.items() if key != "rounds"}
         figures = median["tokens_per_s"]
@@ -257,7 +266,7 @@ def markdown(b):
         compared = line["peer"] is not None
         rows.append(f"| {line['figure']} | {number(line['nibble'])} | {number(line['peer'])} | {number(line['ratio'], True) if compared else '-'} | "
                     f"{number(line['must'])} | {number(line['aim'])} | {verdict(line)} |")
-    products = max(r["bf16_gflops"].values())
+    products = best_products(r)
     head = (f"{m['cpu']}, {m['threads']} threads of {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}; nibble {m['commit']}; "
             f"peer {m['peer']}. In the same run: bf16 products {products:.0f} GFLOP/s, copy {r['copy_gb_per_s']:.1f} GB/s, "
             f"read {r['read_gb_per_s']:.1f} GB/s. Medians of {b.a.rounds} rounds.")

@@ -26,6 +26,7 @@ bool allowed_by_user() {
   const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
   if (limit == nullptr) return true;
   const std::string_view name = limit;
+  if (name == kOneDnnWithoutAmx && !amx_claim().palettes) return true;
   return name.empty() || name == "DEFAULT" || name == "ALL" || name == "default" || name == "all" ||
          name.find("AMX") != std::string_view::npos || name.find("amx") != std::string_view::npos;
 }

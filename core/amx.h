@@ -13,6 +13,10 @@ struct AmxClaim {
 };
 AmxClaim amx_claim();
 
+// The limit that oneDNN is given where no palette is listed (tensor/onednn.h). A child process inherits it, so it says nothing of what
+// the user wants.
+inline constexpr char kOneDnnWithoutAmx[] = "AVX512_CORE_FP16";
+
 // Whether tiles of bf16 can be multiplied here: asked of the system and tried, once, for the whole process. ONEDNN_MAX_CPU_ISA
 // (oneDNN's own limit, as the user set it) counts here too. Call it before threads start that shall use tiles.
 bool amx_bf16_usable();

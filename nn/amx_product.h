@@ -29,8 +29,8 @@ bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank);
 // Whether amx_add_product takes bf16 tensors with so many terms of a sum.
 bool amx_takes_sum(int64_t summed);
 
-// gradient += scale left right in fp32. SHAPES left [M, K] with adjacent rows, right [K, N] as above, gradient [M, N] fp32 in any
-// layout. REQUIRES amx_takes_sum(K)
+// gradient += scale left right in fp32. SHAPES left [M, K] with adjacent rows, right [K, N] as above, gradient [M, N] fp32, its
+// rows or columns adjacent. REQUIRES amx_takes_sum(K)
 void amx_add_product(const Tensor& left, const Tensor& right, float scale, const Tensor& gradient);
 
 }  // namespace nibble::nn

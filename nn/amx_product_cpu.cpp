@@ -189,11 +189,44 @@ NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha
   });
 }
 
+namespace {
+
+// g += factor * sums for 16 columns of up to 32 rows. SHAPES g [rows, columns], each row's columns adjacent.
+NIBBLE_AMX_INLINE void add_rows(const float* sums, int64_t rows, __mmask16 columns, __m512 factor, float* g, int64_t g_row) {
+  for (int64_t m = 0; m < rows; ++m) {
+    float* at = g + m * g_row;
+    _mm512_mask_storeu_ps(at, columns, _mm512_fmadd_ps(factor, _mm512_load_ps(sums + m * kPanelColumns), _mm512_maskz_loadu_ps(columns, at)));
+  }
+}
+
+// The same where the rows are adjacent and columns g_column apart.
+NIBBLE_AMX_INLINE void add_transposed(const float* sums, int64_t rows, int64_t columns, __m512 factor, float* g, int64_t g_column) {
+  for (int64_t first = 0; first < rows; first += 16) {
+    const auto mask = static_cast<__mmask16>(first_columns(std::min<int64_t>(16, rows - first)));
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < 16; ++i) r[i] = _mm512_load_si512(sums + (first + i) * kPanelColumns);
+    transpose_16x16(r);
+    for (int64_t n = 0; n < columns; ++n) {
+      float* at = g + n * g_column + first;
+      _mm512_mask_storeu_ps(at, mask, _mm512_fmadd_ps(factor, _mm512_castsi512_ps(r[n]), _mm512_maskz_loadu_ps(mask, at)));
+    }
+  }
+}
+
+}  // namespace
+
 NIBBLE_AMX void add_panel_product_cpu(const PanelProduct& product, float alpha, float* g, int64_t g_row, int64_t g_column) {
-  each_sum(product, [&](int64_t first, int64_t rows, const float* sums) {
-    for (int64_t m = 0; m < rows; ++m, sums += kPanelColumns) {
-      float* at = g + (first + m) * g_row;
-      for (int64_t n = 0; n < product.columns; ++n) at[n * g_column] += alpha * sums[n];
+  const __m512 factor = _mm512_set1_ps(alpha);
+  each_sum(product, [&](int64_t first, int64_t rows, const float* sums) NIBBLE_AMX {
+    for (int64_t n = 0; n < product.columns; n += 16) {
+      const int64_t columns = std::min<int64_t>(16, product.columns - n);
+      float* at = g + first * g_row + n * g_column;
+      if (g_column == 1) {
+        add_rows(sums + n, rows, static_cast<__mmask16>(first_columns(columns)), factor, at, g_row);
+      } else {
+        add_transposed(sums + n, rows, columns, factor, at, g_column);
+      }
     }
   });
 }

@@ -53,7 +53,7 @@ void sum_panel_product_cpu(const PanelProduct& product, bool add);
 void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c, uint16_t* y,
                              int64_t y_stride);
 
-// g += alpha (partial + x B) in fp32. SHAPES g [rows, columns], element (m, n) at m * g_row + n * g_column.
+// g += alpha (partial + x B) in fp32. SHAPES g [rows, columns], element (m, n) at m * g_row + n * g_column, one of which is 1.
 void add_panel_product_cpu(const PanelProduct& product, float alpha, float* g, int64_t g_row, int64_t g_column);
 
 }  // namespace nibble::nn

@@ -10,6 +10,7 @@
 
 #include <torch/headeronly/version.h>
 
+#include "core/amx.h"
 #include "core/disk_space.h"
 #include "gpu/module.h"
 #include "tensor/torch.h"
@@ -44,7 +45,9 @@ Finding cpu_features() {
   add(__builtin_cpu_supports("avx512f"), "avx512f");
   add(avx512, "avx512bw+vl");
   add(bf16, "avx512_bf16");
-  add(__builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16"), "amx_bf16");
+  add(amx_bf16_usable(), "amx_bf16");
+  // oneDNN cannot tell whether such tiles work, and is told to do without (tensor/onednn.h).
+  if (amx_claim().instructions && !amx_claim().palettes) have += amx_bf16_usable() ? " (not for LibTorch: announced without palettes)" : " (AMX announced, but it does not work)";
 #endif
   const char* advice = bf16 ? "" : avx512 ? "no bf16 instructions: training in bfloat16 works at a fraction of the speed"
                                           : "no AVX-512: training works at a fraction of the speed";

@@ -33,6 +33,9 @@ TEST(AmxDeathTest, ALimitThatHasAmxChangesNothing) {
   for (const char* limit : {"AVX512_CORE_AMX", "ALL", "default", ""}) {
     EXPECT_EXIT(exit_with_answer_under(limit), testing::ExitedWithCode(without), "") << limit;
   }
+  if (!amx_claim().palettes) {  // what nibble itself set, inherited
+    EXPECT_EXIT(exit_with_answer_under(kOneDnnWithoutAmx), testing::ExitedWithCode(without), "");
+  }
 }
 
 }  // namespace

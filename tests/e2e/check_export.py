@@ -15,10 +15,10 @@ import pathlib
 import shutil
 import sys
 
+from peers import greedy, ids_of, load, run_nibble, text_nll  # before torch, for its environment
+
 import torch
 from peft import PeftModel
-
-from peers import greedy, ids_of, load, run_nibble, text_nll
 
 WINDOW = 256
 PROMPTS = ["The capital of France is", "Why do stars twinkle?", "Water boils when"]

@@ -1,16 +1,21 @@
 """What the peers say about a model: the loss of a text by nibble's protocol, and greedy continuations with margins."""
 import json
+import os
 import subprocess
 import sys
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+NIBBLE_ENVIRONMENT = dict(os.environ)
+# Before torch is imported: it dies of SIGILL where a hypervisor announces AMX without its palettes. nibble finds its own way.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+
+import torch  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 
 def run_nibble(binary, *arguments):
     """Runs a verb with --json and returns its object; a failure shows the diagnostics and ends the check."""
     command = [binary, *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=NIBBLE_ENVIRONMENT)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stderr[-4000:]}")
     return json.loads(done.stdout)
