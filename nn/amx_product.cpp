@@ -6,6 +6,8 @@
 #include "core/round_up.h"
 #include "nn/amx_product_cpu.h"
 #include "nn/rows.h"
+#include "quant/blockwise.h"
+#include "quant/blockwise_cpu.h"
 
 namespace nibble::nn {
 namespace {
@@ -17,6 +19,11 @@ ConstRows rows_of(const Tensor& t) { return {elements<uint16_t>(t), t.stride(0)}
 
 bool is_bf16(const Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kBFloat16; }
 
+bool is_readable(const RightOperand& b) {
+  if (b.packed != nullptr) return b.packed->codes.is_cpu();
+  return is_bf16(b.dense) && (b.dense.stride(0) == 1 || b.dense.stride(1) == 1);
+}
+
 // Memory of the calling thread, 64-byte aligned, for panels and partial sums: kept, since every product needs it.
 float* thread_scratch(int64_t floats) {
   static thread_local Tensor memory;
@@ -24,31 +31,88 @@ float* thread_scratch(int64_t floats) {
   return elements<float>(memory);
 }
 
-// Columns of a right operand, packed on demand.
-class Panels {
- public:
-  explicit Panels(const Tensor& b) : from_rows_(b.stride(0) == 1 && b.stride(1) != 1), b_(from_rows_ ? rows_of(b.t()) : rows_of(b)) {}
+constexpr int64_t kGroupColumns = 4 * kPanelColumns;  // of a weight [K, N] that is decoded by rows: two blocks of 64 at a time
 
-  // The terms [k, k + terms) of `count` columns.
-  void pack(int64_t column, int64_t count, int64_t k, int64_t terms, int64_t step, uint16_t* panel) const {
-    if (from_rows_) {
-      pack_panel_from_rows_cpu({b_.data + column * b_.stride + k, b_.stride}, count, terms, step, panel);
+// A right operand as plain pointers: rows of its transpose, its own rows, or codes that decode to one of these.
+class Columns {
+ public:
+  Columns(const RightOperand& b) : from_rows_(b.packed != nullptr ? b.transposed : b.dense.stride(0) == 1 && b.dense.stride(1) != 1) {
+    if (b.packed != nullptr) {
+      span_ = quant::span_of(*b.packed);
+      in_ = b.packed->in;
     } else {
-      pack_panel_from_columns_cpu({b_.data + k * b_.stride + column, b_.stride}, count, terms, step, panel);
+      dense_ = from_rows_ ? rows_of(b.dense.t()) : rows_of(b.dense);
+    }
+    count_ = b.columns();
+  }
+
+  int64_t count() const { return count_; }
+
+  // Values that a Packer of parts of so many terms decodes at a time.
+  int64_t decoded_values(int64_t terms) const { return in_ == 0 ? 0 : terms * (from_rows_ ? kPanelColumns : kGroupColumns); }
+
+ private:
+  friend class Packer;
+  bool from_rows_;
+  ConstRows dense_{};
+  quant::DequantizeSpan span_;
+  int64_t in_ = 0;  // of codes
+  int64_t count_;
+};
+
+// Packs panels of Columns, one thread's.
+class Packer {
+ public:
+  // decoded [columns.decoded_values()]
+  Packer(const Columns& columns, uint16_t* decoded) : c_(columns), decoded_(decoded) {}
+
+  // The terms [k, k + terms) of the columns from `column` on.
+  void pack(int64_t column, int64_t count, int64_t k, int64_t terms, int64_t step, uint16_t* panel) {
+    if (c_.from_rows_) {
+      pack_panel_from_rows_cpu(rows(column, count, k, terms), count, terms, step, panel);
+    } else {
+      pack_panel_from_columns_cpu(columns(column, count, k, terms), count, terms, step, panel);
     }
   }
 
  private:
-  bool from_rows_;
-  ConstRows b_;
+  ConstRows rows(int64_t column, int64_t count, int64_t k, int64_t terms) const {
+    if (c_.in_ == 0) return {c_.dense_.data + column * c_.dense_.stride + k, c_.dense_.stride};
+    if (terms == c_.in_) {
+      decode(column * c_.in_, count * c_.in_, decoded_);
+    } else {
+      for (int64_t i = 0; i < count; ++i) decode((column + i) * c_.in_ + k, terms, decoded_ + i * terms);
+    }
+    return {decoded_, terms};
+  }
+
+  ConstRows columns(int64_t column, int64_t count, int64_t k, int64_t terms) {
+    if (c_.in_ == 0) return {c_.dense_.data + k * c_.dense_.stride + column, c_.dense_.stride};
+    if (k != group_k_ || column < group_begin_ || column + count > group_end_) {
+      group_k_ = k;
+      group_begin_ = column;
+      group_end_ = std::min(column + kGroupColumns, c_.count_);
+      for (int64_t i = 0; i < terms; ++i) decode((k + i) * c_.in_ + group_begin_, group_end_ - group_begin_, decoded_ + i * kGroupColumns);
+    }
+    return {decoded_ + (column - group_begin_), kGroupColumns};
+  }
+
+  void decode(int64_t begin, int64_t count, uint16_t* out) const {
+    static const quant::Isa isa = quant::best_isa();
+    quant::dequantize_cpu(c_.span_, begin, begin + count, out, isa);
+  }
+
+  const Columns& c_;
+  uint16_t* decoded_;
+  int64_t group_k_ = -1, group_begin_ = 0, group_end_ = 0;  // what `decoded_` holds of a weight that is decoded by rows
 };
 
 // One product, shared out by panels of columns, or by rows where there are fewer panels than threads.
 class Product {
  public:
-  Product(const Tensor& a, const Tensor& b)
-      : x_(rows_of(a)), rows_(a.size(0)), summed_(a.size(1)), columns_(b.size(1)), step_(amx_step(summed_)), b_(b),
-        panels_((columns_ + kPanelColumns - 1) / kPanelColumns), part_(std::min(summed_, kMostTerms / step_ * step_)) {}
+  Product(const Tensor& a, const RightOperand& b)
+      : x_(rows_of(a)), rows_(a.size(0)), summed_(a.size(1)), step_(amx_step(summed_)), b_(b),
+        panels_((b_.count() + kPanelColumns - 1) / kPanelColumns), part_(std::min(summed_, kMostTerms / step_ * step_)) {}
 
   // finish(product, first row, first column) writes what a panel's sums become.
   template <class Finish>
@@ -68,15 +132,18 @@ class Product {
   void sum(int64_t first_panel, int64_t last_panel, int64_t first_row, int64_t last_row, const Finish& finish) const {
     const int64_t rows = last_row - first_row, panels = last_panel - first_panel;
     const bool in_parts = part_ < summed_;
-    const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), sums = in_parts ? rows * kPanelColumns : 0;
-    float* const scratch = thread_scratch(panel_floats + panels * sums);
+    const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), decoded_floats = round_up(b_.decoded_values(part_) / 2, 16);
+    const int64_t sums = in_parts ? rows * kPanelColumns : 0;
+    float* const scratch = thread_scratch(panel_floats + decoded_floats + panels * sums);
     auto* const panel = reinterpret_cast<uint16_t*>(scratch);
+    float* const partials = scratch + panel_floats + decoded_floats;
+    Packer packer(b_, reinterpret_cast<uint16_t*>(scratch + panel_floats));
     for (int64_t k = 0; k < summed_; k += part_) {
       const int64_t terms = std::min(part_, summed_ - k);
       for (int64_t p = first_panel; p < last_panel; ++p) {
-        const int64_t column = p * kPanelColumns, count = std::min(kPanelColumns, columns_ - column);
-        b_.pack(column, count, k, terms, step_, panel);
-        float* const partial = in_parts ? scratch + panel_floats + (p - first_panel) * sums : nullptr;
+        const int64_t column = p * kPanelColumns, count = std::min(kPanelColumns, b_.count() - column);
+        packer.pack(column, count, k, terms, step_, panel);
+        float* const partial = in_parts ? partials + (p - first_panel) * sums : nullptr;
         PanelProduct product{{x_.data + first_row * x_.stride + k, x_.stride}, rows, terms, step_, panel, count, partial};
         if (k + terms < summed_) {
           sum_panel_product_cpu(product, k > 0);
@@ -88,8 +155,8 @@ class Product {
   }
 
   ConstRows x_;
-  int64_t rows_, summed_, columns_, step_;
-  Panels b_;
+  int64_t rows_, summed_, step_;
+  Columns b_;
   int64_t panels_, part_;
 };
 
@@ -103,10 +170,16 @@ bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank) {
   return amx_takes(rows, summed) && amx_step(summed) == kLowRankStep && rank <= kMostLowRank;
 }
 
-bool amx_matmul(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor& out, float beta, float alpha, const LowRank& low) {
+int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns) {
+  const int64_t terms = std::min(summed, kMostTerms);
+  return 2 * terms * (kPanelColumns + kGroupColumns) + (summed > kMostTerms ? 4 * rows * round_up(columns, kPanelColumns) : 0);
+}
+
+bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const Tensor& out, float beta, float alpha, const LowRank& low) {
   const bool adds = c.defined() && beta != 0.0f;
-  if (!is_bf16(a) || !is_bf16(b) || !is_bf16(out) || !amx_takes(a.size(0), a.size(1))) return false;
-  if (a.stride(1) != 1 || out.stride(1) != 1 || (b.stride(0) != 1 && b.stride(1) != 1)) return false;
+  if (!is_bf16(a) || !is_bf16(out) || !amx_takes(a.size(0), a.size(1))) return false;
+  if (a.stride(1) != 1 || out.stride(1) != 1) return false;
+  if (!is_readable(b)) return false;
   if (adds && (beta != 1.0f || !is_bf16(c) || c.stride(-1) != 1)) return false;
   if (low.h.defined() && !amx_takes_low_rank(a.size(0), a.size(1), low.h.size(1))) return false;
   const int64_t stride = out.stride(0), c_stride = adds && c.dim() == 2 ? c.stride(0) : 0;
@@ -123,10 +196,10 @@ bool amx_matmul(const Tensor& c, const Tensor& a, const Tensor& b, const Tensor&
   }
   const int64_t rank = low.h.size(1);
   const ConstRows h = rows_of(low.h);
-  const Panels factor(low.factor);
+  const Columns factor(low.factor);
   Product(a, b).run([&](const PanelProduct& product, int64_t row, int64_t column) {
     alignas(64) uint16_t panel[kMostLowRank * kPanelColumns];
-    factor.pack(column, product.columns, 0, rank, kLowRankStep, panel);
+    Packer(factor, nullptr).pack(column, product.columns, 0, rank, kLowRankStep, panel);
     store_panel_product_cpu(product, alpha, {{h.data + row * h.stride, h.stride}, panel, rank, low.scale}, added(row, column),
                             y + row * stride + column, stride);
   });

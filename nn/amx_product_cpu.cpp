@@ -161,12 +161,15 @@ NIBBLE_AMX void pack_panel_from_columns_cpu(const ConstRows& w, int64_t columns,
 }
 
 NIBBLE_AMX void sum_panel_product_cpu(const PanelProduct& product, bool add) {
-  each_sum(add ? product : PanelProduct{product.x, product.rows, product.summed, product.step, product.panel, product.columns, nullptr},
-           [&](int64_t first, int64_t rows, const float* sums) { std::copy(sums, sums + rows * kPanelColumns, product.partial + first * kPanelColumns); });
+  PanelProduct part = product;
+  if (!add) part.partial = nullptr;
+  each_sum(part, [&](int64_t first, int64_t rows, const float* sums) {
+    std::copy(sums, sums + rows * kPanelColumns, product.partial + first * kPanelColumns);
+  });
 }
 
-NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c, uint16_t* y,
-                                        int64_t y_stride) {
+NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c,
+                                        uint16_t* y, int64_t y_stride) {
   const __mmask32 mask = first_columns(product.columns);
   const __m512 factor = _mm512_set1_ps(alpha), low_factor = _mm512_set1_ps(low.scale);
   const Columns low_columns{low.panel, low.rank, kLowRankStep, product.columns <= kAmxColumns};
@@ -191,11 +194,15 @@ NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha
 
 namespace {
 
+// g + factor * sums with two roundings, so that sums which are first added to zeros and then to each other give the same bits
+// (trainer/pass_team.h).
+NIBBLE_AMX_INLINE __m512 add_to(__m512 g, __m512 factor, __m512 sums) { return _mm512_add_ps(g, _mm512_mul_ps(factor, sums)); }
+
 // g += factor * sums for 16 columns of up to 32 rows. SHAPES g [rows, columns], each row's columns adjacent.
 NIBBLE_AMX_INLINE void add_rows(const float* sums, int64_t rows, __mmask16 columns, __m512 factor, float* g, int64_t g_row) {
   for (int64_t m = 0; m < rows; ++m) {
     float* at = g + m * g_row;
-    _mm512_mask_storeu_ps(at, columns, _mm512_fmadd_ps(factor, _mm512_load_ps(sums + m * kPanelColumns), _mm512_maskz_loadu_ps(columns, at)));
+    _mm512_mask_storeu_ps(at, columns, add_to(_mm512_maskz_loadu_ps(columns, at), factor, _mm512_load_ps(sums + m * kPanelColumns)));
   }
 }
 
@@ -209,7 +216,7 @@ NIBBLE_AMX_INLINE void add_transposed(const float* sums, int64_t rows, int64_t c
     transpose_16x16(r);
     for (int64_t n = 0; n < columns; ++n) {
       float* at = g + n * g_column + first;
-      _mm512_mask_storeu_ps(at, mask, _mm512_fmadd_ps(factor, _mm512_castsi512_ps(r[n]), _mm512_maskz_loadu_ps(mask, at)));
+      _mm512_mask_storeu_ps(at, mask, add_to(_mm512_maskz_loadu_ps(mask, at), factor, _mm512_castsi512_ps(r[n])));
     }
   }
 }

@@ -23,12 +23,18 @@ bool in_one_product(const Tensor& x, const Lora& lora, const Workspace& ws) {
   return !ws.place.queue && x.scalar_type() == at::kBFloat16 && amx_takes_low_rank(x.size(0), x.size(1), lora.rank());
 }
 
-// y = x w + c, or without c where it is undefined; plus `low`, where it is defined, which in_one_product has allowed.
-void frozen_product(const Tensor& c, const Tensor& x, const Tensor& w, const Tensor& y, const LowRank& low, Workspace& ws) {
-  const float beta = c.defined() ? 1.0f : 0.0f;
-  if (low.h.defined()) {
-    if (!amx_matmul(c, x, w, y, beta, 1.0f, low)) throw std::logic_error("a product with an adapter: an operand is not as it must be");
-  } else if (c.defined()) {
+// y = x w + c with w the weight or its transpose, or without c where it is undefined; plus `low`, where it is defined, which
+// in_one_product has allowed.
+void frozen_product(const Tensor& c, const Tensor& x, const FrozenWeight& weight, bool transposed, const Tensor& y, const LowRank& low,
+                    Workspace& ws) {
+  const auto as_used = [&](const Tensor& w) { return transposed ? w.t() : w; };
+  if (!ws.place.queue) {
+    const RightOperand w = weight.quantized() ? RightOperand(weight.packed, transposed) : RightOperand(as_used(weight.dense));
+    if (amx_matmul(c, x, w, y, c.defined() ? 1.0f : 0.0f, 1.0f, low)) return;
+  }
+  if (low.h.defined()) throw std::logic_error("a product with an adapter: an operand is not as it must be");
+  const Tensor w = as_used(decoded_weight(weight, x.scalar_type(), ws));
+  if (c.defined()) {
     add_matmul(c, x, w, y, ws.place.queue);
   } else {
     matmul(x, w, y, ws.place.queue);
@@ -46,8 +52,7 @@ Tensor linear_forward(const Linear& linear, const Tensor& x, const Tensor& y, co
   const int64_t tokens = x.size(0);
   tensor::expect_shape(x, {-1, linear.weight.in()}, "x");
   tensor::expect_shape(y, {tokens, linear.weight.out()}, "y");
-  const Tensor weight = decoded_weight(linear.weight, x.scalar_type(), ws);
-  const auto base = [&](const LowRank& low) { frozen_product(linear.bias, x, weight.t(), y, low, ws); };
+  const auto base = [&](const LowRank& low) { frozen_product(linear.bias, x, linear.weight, /*transposed=*/true, y, low, ws); };
   if (!linear.lora) {
     base({});
     return {};
@@ -71,7 +76,7 @@ Tensor linear_backward_input(Linear& linear, const Tensor& h, const Tensor& dy, 
   tensor::expect_shape(dy, {-1, linear.weight.out()}, "dy");
   const auto base = [&](const LowRank& low) {
     tensor::expect_shape(dx, {tokens, linear.weight.in()}, "dx");
-    frozen_product(into == Into::kAdd ? dx : Tensor(), dy, decoded_weight(linear.weight, dy.scalar_type(), ws), dx, low, ws);
+    frozen_product(into == Into::kAdd ? dx : Tensor(), dy, linear.weight, /*transposed=*/false, dx, low, ws);
   };
   if (!linear.lora) {
     if (dx.defined()) base({});

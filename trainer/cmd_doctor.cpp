@@ -47,7 +47,9 @@ Finding cpu_features() {
   add(bf16, "avx512_bf16");
   add(amx_bf16_usable(), "amx_bf16");
   // oneDNN cannot tell whether such tiles work, and is told to do without (tensor/onednn.h).
-  if (amx_claim().instructions && !amx_claim().palettes) have += amx_bf16_usable() ? " (not for LibTorch: announced without palettes)" : " (AMX announced, but it does not work)";
+  if (amx_claim().instructions && !amx_claim().palettes) {
+    have += amx_bf16_usable() ? " (not for LibTorch: announced without palettes)" : " (AMX announced, but it does not work)";
+  }
 #endif
   const char* advice = bf16 ? "" : avx512 ? "no bf16 instructions: training in bfloat16 works at a fraction of the speed"
                                           : "no AVX-512: training works at a fraction of the speed";

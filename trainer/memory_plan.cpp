@@ -5,6 +5,7 @@
 
 #include "core/memory_limit.h"
 #include "core/round_up.h"
+#include "nn/amx_product.h"
 #include "nn/arena_blocks.h"
 #include "nn/attention.h"
 #include "nn/attention_avx512.h"
@@ -26,6 +27,8 @@ constexpr int64_t kProcessBytes = 117 * kMib;
 // shapes, thread stacks; and for each layer what malloc cannot use between its tensors (docs/memory.md; bench/plan_accuracy.py
 // --smaps).
 constexpr int64_t kComputeBytes = 26 * kMib;
+// The same where LibTorch makes no product in bf16 (measured as above on AMX).
+constexpr int64_t kTileComputeBytes = 22 * kMib;
 // Of each pass beside the first: LibTorch's copies of weights, which each core makes for itself, and what malloc cannot use between
 // them, in copies of the largest weight (measured: ci_batch_2x512, batch_2x512 and 1b_parallel there; from run to run a 1.1B model
 // has 4 to 15 of them, of which the plan takes the most).
@@ -234,9 +237,23 @@ class Planner {
     add("logits chunk", MemoryPart::kLogits, step.loss_bytes);
     const int64_t passes = in_.choices.parallel_passes;
     add("attention workspace", MemoryPart::kWorkspace, passes * attention_workspace(in_));
-    const int64_t panel = largest_linear(in_) * in_.element_bytes;
-    add("dequantization panels", MemoryPart::kPanels, !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : passes * panel);
+    add("dequantization panels", MemoryPart::kPanels, panels());
     add("allocator slack", MemoryPart::kWorkspace, step.slack_bytes + (on_device() ? kTorchSlackBytes : 0));
+  }
+
+  // Whether bf16 products are nibble's own (nn/amx_product): LibTorch then keeps no copies of weights, and none is decoded as a whole.
+  bool on_tiles() const { return !on_device() && in_.element_bytes == 2 && nn::amx_takes_sum(c_.hidden_size); }
+
+  int64_t panels() const {
+    const int64_t panel = largest_linear(in_) * in_.element_bytes, passes = in_.choices.parallel_passes;
+    if (!on_tiles()) return !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : passes * panel;
+    const int64_t tokens = std::max(in_.pass_tokens, in_.eval_tokens);
+    int64_t most = nn::amx_thread_bytes(std::min(tokens, in_.choices.loss_chunk_tokens), c_.vocab_size, c_.hidden_size);
+    for (int p = 0; p < nn::kProjections; ++p) {
+      const nn::LinearShape shape = nn::projection_shape(c_, static_cast<nn::Projection>(p));
+      most = std::max({most, nn::amx_thread_bytes(tokens, shape.in, shape.out), nn::amx_thread_bytes(tokens, shape.out, shape.in)});
+    }
+    return std::max<int64_t>(passes, in_.cores) * most;
   }
 
   void libraries() {
@@ -249,8 +266,8 @@ class Planner {
     }
     // Nine tensors a layer at least; biases and norms of heads are small beside them.
     add("model file pages", MemoryPart::kLibraries, 9 * c_.num_hidden_layers * kEdgeBytes);
-    add("library workspace", MemoryPart::kLibraries, kComputeBytes + kComputeLayerBytes * c_.num_hidden_layers +
-        kParallelPassCopies * largest_weight_bytes(in_) * (in_.choices.parallel_passes - 1));
+    add("library workspace", MemoryPart::kLibraries, (on_tiles() ? kTileComputeBytes : kComputeBytes) + kComputeLayerBytes * c_.num_hidden_layers +
+        (on_tiles() ? 0 : kParallelPassCopies) * largest_weight_bytes(in_) * (in_.choices.parallel_passes - 1));
     add("libraries", MemoryPart::kLibraries, process);
   }
 

@@ -9,6 +9,7 @@
 
 #include "core/amx.h"
 #include "nn/amx_product_cpu.h"
+#include "quant/blockwise.h"
 #include "tests/support/tiny_model.h"
 
 namespace nibble::nn {
@@ -131,6 +132,28 @@ TEST_P(AmxProduct, ARowDependsNeitherOnTheOthersNorOnThreads) {
   EXPECT_TRUE(whole.narrow(0, 0, 16).equal(top.narrow(0, 0, 16)));
   if (shape_.rows > 16) {
     EXPECT_TRUE(top.narrow(0, 16, shape_.rows - 16).isnan().all().item<bool>()) << "rows that nobody asked for";
+  }
+}
+
+// Whole weights, several parts of a sum, ragged blocks and groups of columns: the same bits as of the decoded weight.
+TEST(AmxMatmul, DecodesA4BitWeightAsItGoes) {
+  struct Case {
+    int64_t out, in;
+    bool double_quant;
+  };
+  for (const Case& c : {Case{96, 64, true}, Case{200, 576, true}, Case{576, 192, false}, Case{70, 2112, true}, Case{2112, 70, false}, Case{40, 90, true}}) {
+    quant::QuantConfig config;
+    config.double_quant = c.double_quant;
+    const quant::QuantizedWeight weight = quant::quantize(random_bf16({c.out, c.in}, 1), config);
+    const Tensor decoded = quant::dequantize(weight, at::kBFloat16);
+    for (const bool transposed : {true, false}) {
+      const Tensor b = transposed ? decoded.t() : decoded;
+      const Tensor a = random_bf16({50, b.size(0)}, 2), got = at::full({50, b.size(1)}, NAN, at::kBFloat16), expected = got.clone();
+      ASSERT_EQ(amx_matmul({}, a, RightOperand(weight, transposed), got, 0.0f, 1.0f), amx_bf16_usable());
+      if (!amx_bf16_usable()) continue;
+      ASSERT_TRUE(amx_matmul({}, a, b, expected, 0.0f, 1.0f));
+      EXPECT_TRUE(got.equal(expected)) << c.out << "x" << c.in << " transposed " << transposed;
+    }
   }
 }
 
