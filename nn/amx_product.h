@@ -31,8 +31,9 @@ struct RightOperand {
 };
 
 // out = beta c + alpha a b as at::addmm_out has it, with one rounding; c undefined or beta 0: without it. `low` is added to what was
-// rounded, and the sum rounded again: an adapter of small values is then lost as PEFT loses it, on every machine alike. -> false, with out untouched, where another kernel must do it: no AMX here, another dtype or device, few rows, a layout
-// or a sum it does not take (with `low`, one of another step than kLowRankStep).
+// rounded, and the sum rounded again: an adapter of small values is then lost as PEFT loses it, on every machine alike.
+// -> false, with out untouched, where another kernel must do it: no AMX here, another dtype or device, few rows, a layout or a sum
+// that it does not take (with `low`, one of another step than kLowRankStep).
 // SHAPES a [M, K], b [K, N], c [M, N] or [N], out [M, N], which may be c.
 bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const Tensor& out, float beta, float alpha,
                 const LowRank& low = {});
@@ -47,9 +48,8 @@ int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns);
 // Whether amx_add_product takes bf16 tensors with so many terms of a sum.
 bool amx_takes_sum(int64_t summed);
 
-// gradient += scale left right in fp32. SHAPES left [M, K] with adjacent rows, right [K, N] with adjacent
-// rows or columns, gradient [M, N] fp32, its
-// rows or columns adjacent. REQUIRES amx_takes_sum(K)
+// gradient += scale left right in fp32. SHAPES left [M, K] with adjacent rows, right [K, N] with adjacent rows or columns, gradient
+// [M, N] fp32, its rows or columns adjacent. REQUIRES amx_takes_sum(K)
 void amx_add_product(const Tensor& left, const Tensor& right, float scale, const Tensor& gradient);
 
 }  // namespace nibble::nn

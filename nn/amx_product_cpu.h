@@ -49,7 +49,8 @@ struct PanelProduct {
 void sum_panel_product_cpu(const PanelProduct& product, bool add);
 
 // y = alpha (partial + x B) + c, rounded to bf16; then += scale h F, rounded again, as if h F were added by a product of its own.
-// SHAPES y [rows, columns]; c the same, or with a stride of 0 one row of biases, or nullptr. c may be y. REQUIRES a step of kLowRankStep where there is a product of low rank.
+// SHAPES y [rows, columns]; c the same, or with a stride of 0 one row of biases, or nullptr. c may be y.
+// REQUIRES a step of kLowRankStep where there is a product of low rank.
 void store_panel_product_cpu(const PanelProduct& product, float alpha, const LowRankProduct& low, const ConstRows& c, uint16_t* y,
                              int64_t y_stride);
 

@@ -108,7 +108,8 @@ TEST_P(AmxProduct, AddsAProductOfLowRankAsAProductOfItsOwnWould) {
       const Tensor out = nan_out(), in_turn = nan_out();
       ASSERT_TRUE(amx_matmul(bias, a_, b_, out, 1.0f, 1.0f, {h, factor, 1.7f}));
       const Tensor base = product_ + wide(bias), expected = base + 1.7 * wide(h).mm(wide(factor));
-      expect_near(out, expected, magnitude_ + 2 * wide(h).abs().mm(wide(factor).abs()) + wide(bias).abs(), shape_.summed + rank, {base, expected});
+      const Tensor magnitude = magnitude_ + 2 * wide(h).abs().mm(wide(factor).abs()) + wide(bias).abs();
+      expect_near(out, expected, magnitude, shape_.summed + rank, {base, expected});
       ASSERT_TRUE(amx_matmul(bias, a_, b_, in_turn, 1.0f, 1.0f));
       ASSERT_TRUE(amx_matmul(in_turn, h, factor, in_turn, 1.0f, 1.7f));
       // The second product's sum times 1.7 is rounded to fp32 before it is added, here it is not.
@@ -141,7 +142,8 @@ TEST(AmxMatmul, DecodesA4BitWeightAsItGoes) {
     int64_t out, in;
     bool double_quant;
   };
-  for (const Case& c : {Case{96, 64, true}, Case{200, 576, true}, Case{576, 192, false}, Case{70, 2112, true}, Case{2112, 70, false}, Case{40, 90, true}}) {
+  for (const Case& c : {Case{96, 64, true}, Case{200, 576, true}, Case{576, 192, false}, Case{70, 2112, true}, Case{2112, 70, false},
+                        Case{40, 90, true}}) {
     quant::QuantConfig config;
     config.double_quant = c.double_quant;
     const quant::QuantizedWeight weight = quant::quantize(random_bf16({c.out, c.in}, 1), config);
