@@ -13,7 +13,10 @@ namespace nibble::nn {
 namespace {
 
 constexpr int64_t kMinRows = 16;      // below, packing the right operand would cost more than the product
-constexpr int64_t kMostTerms = 2048;  // of a sum's part: 1,024 rows of it and a panel stay in the second cache
+constexpr int64_t kMostTerms = 2048;  // of a sum's part
+constexpr int64_t kGroupPanels = 4;   // packed at a time
+constexpr int64_t kBlockRows = 32;    // rows go by in blocks of a multiple of this,
+constexpr int64_t kBlockValues = 128 << 10;  // of at most so many values
 
 ConstRows rows_of(const Tensor& t) { return {elements<uint16_t>(t), t.stride(0)}; }
 
@@ -31,7 +34,7 @@ float* thread_scratch(int64_t floats) {
   return elements<float>(memory);
 }
 
-constexpr int64_t kGroupColumns = 4 * kPanelColumns;  // of a weight [K, N] that is decoded by rows: two blocks of 64 at a time
+constexpr int64_t kGroupColumns = kGroupPanels * kPanelColumns;  // of a weight [K, N] that is decoded by rows: two blocks of 64 at a time
 
 // A right operand as plain pointers: rows of its transpose, its own rows, or codes that decode to one of these.
 class Columns {
@@ -128,31 +131,41 @@ class Product {
   }
 
  private:
+  // Panels in groups, and rows in blocks that all panels of a group meet before the next one comes: what both take stays in the second
+  // cache, and the left operand passes through it once a group.
   template <class Finish>
   void sum(int64_t first_panel, int64_t last_panel, int64_t first_row, int64_t last_row, const Finish& finish) const {
     const int64_t rows = last_row - first_row, panels = last_panel - first_panel;
     const bool in_parts = part_ < summed_;
     const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), decoded_floats = round_up(b_.decoded_values(part_) / 2, 16);
     const int64_t sums = in_parts ? rows * kPanelColumns : 0;
-    float* const scratch = thread_scratch(panel_floats + decoded_floats + panels * sums);
-    auto* const panel = reinterpret_cast<uint16_t*>(scratch);
-    float* const partials = scratch + panel_floats + decoded_floats;
-    Packer packer(b_, reinterpret_cast<uint16_t*>(scratch + panel_floats));
+    float* const scratch = thread_scratch(kGroupPanels * panel_floats + decoded_floats + panels * sums);
+    float* const partials = scratch + kGroupPanels * panel_floats + decoded_floats;
+    Packer packer(b_, reinterpret_cast<uint16_t*>(scratch + kGroupPanels * panel_floats));
+    const int64_t block = std::max<int64_t>(kBlockRows, kBlockValues / part_ / kBlockRows * kBlockRows);
     for (int64_t k = 0; k < summed_; k += part_) {
       const int64_t terms = std::min(part_, summed_ - k);
-      for (int64_t p = first_panel; p < last_panel; ++p) {
-        const int64_t column = p * kPanelColumns, count = std::min(kPanelColumns, b_.count() - column);
-        packer.pack(column, count, k, terms, step_, panel);
-        float* const partial = in_parts ? partials + (p - first_panel) * sums : nullptr;
-        PanelProduct product{{x_.data + first_row * x_.stride + k, x_.stride}, rows, terms, step_, panel, count, partial};
-        if (k + terms < summed_) {
-          sum_panel_product_cpu(product, k > 0);
-        } else {
-          finish(product, first_row, column);
+      for (int64_t group = first_panel; group < last_panel; group += kGroupPanels) {
+        const int64_t end = std::min(group + kGroupPanels, last_panel);
+        const auto panel = [&](int64_t p) { return reinterpret_cast<uint16_t*>(scratch + (p - group) * panel_floats); };
+        for (int64_t p = group; p < end; ++p) packer.pack(p * kPanelColumns, columns_of(p), k, terms, step_, panel(p));
+        for (int64_t row = 0; row < rows; row += block) {
+          const ConstRows x{x_.data + (first_row + row) * x_.stride + k, x_.stride};
+          for (int64_t p = group; p < end; ++p) {
+            float* const partial = in_parts ? partials + (p - first_panel) * sums + row * kPanelColumns : nullptr;
+            const PanelProduct product{x, std::min(block, rows - row), terms, step_, panel(p), columns_of(p), partial};
+            if (k + terms < summed_) {
+              sum_panel_product_cpu(product, k > 0);
+            } else {
+              finish(product, first_row + row, p * kPanelColumns);
+            }
+          }
         }
       }
     }
   }
+
+  int64_t columns_of(int64_t panel) const { return std::min(kPanelColumns, b_.count() - panel * kPanelColumns); }
 
   ConstRows x_;
   int64_t rows_, summed_, step_;
@@ -172,7 +185,7 @@ bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank) {
 
 int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns) {
   const int64_t terms = std::min(summed, kMostTerms);
-  return 2 * terms * (kPanelColumns + kGroupColumns) + (summed > kMostTerms ? 4 * rows * round_up(columns, kPanelColumns) : 0);
+  return 2 * terms * 2 * kGroupColumns + (summed > kMostTerms ? 4 * rows * round_up(columns, kPanelColumns) : 0);
 }
 
 bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const Tensor& out, float beta, float alpha, const LowRank& low) {
