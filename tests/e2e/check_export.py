@@ -26,8 +26,9 @@ NEW_TOKENS = 16
 
 # (b) two fp32 implementations: some 200 layers of roundings at 2^-24 relative, in sums that partly cancel.
 FP32_NLL = 1e-4
-# (c) bf16: at most twice the peer's own distance from fp32, or this where the peer happens to be lucky.
-BF16_FLOOR = 1e-3
+# (c) bf16: at most twice the peer's own distance from fp32, or this where the peer happens to be lucky. Measured over both models
+# here and windows of 128 to 512: 3.6e-4 to 1.1e-3 by AVX512_BF16's kernels, 5.4e-4 to 1.6e-3 by AMX's.
+BF16_FLOOR = 2e-3
 # (c) a margin below this may be decided by the order of a summation in fp32.
 FP32_MARGIN = 1e-2
 # (c) merging rounds every weight once to bf16 (2^-9 relative), as the base's own rounding did.
