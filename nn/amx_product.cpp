@@ -1,6 +1,7 @@
 #include "nn/amx_product.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/amx.h"
 #include "core/round_up.h"
@@ -201,20 +202,16 @@ bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const T
   const auto added = [&](int64_t row, int64_t column) {
     return ConstRows{old == nullptr ? nullptr : old + row * c_stride + column, c_stride};
   };
-  if (!low.h.defined()) {
-    Product(a, b).run([&](const PanelProduct& product, int64_t row, int64_t column) {
-      store_panel_product_cpu(product, alpha, {}, added(row, column), y + row * stride + column, stride);
-    });
-    return true;
-  }
-  const int64_t rank = low.h.size(1);
-  const ConstRows h = rows_of(low.h);
-  const Columns factor(low.factor);
+  const std::optional<Columns> factor = low.h.defined() ? std::optional<Columns>(low.factor) : std::nullopt;
   Product(a, b).run([&](const PanelProduct& product, int64_t row, int64_t column) {
     alignas(64) uint16_t panel[kMostLowRank * kPanelColumns];
-    Packer(factor, nullptr).pack(column, product.columns, 0, rank, kLowRankStep, panel);
-    store_panel_product_cpu(product, alpha, {{h.data + row * h.stride, h.stride}, panel, rank, low.scale}, added(row, column),
-                            y + row * stride + column, stride);
+    LowRankProduct part{};
+    if (factor) {
+      const ConstRows h = rows_of(low.h);
+      part = {{h.data + row * h.stride, h.stride}, panel, low.h.size(1), low.scale};
+      Packer(*factor, nullptr).pack(column, product.columns, 0, part.rank, kLowRankStep, panel);
+    }
+    store_panel_product_cpu(product, alpha, part, added(row, column), y + row * stride + column, stride);
   });
   return true;
 }

@@ -1,5 +1,5 @@
-// Matrix products of bf16 tensors on AMX tiles (nn/amx_product_cpu.h), for the shapes that they take. LibTorch's own stop at half of
-// their rate on such a CPU, and are not there at all where its library does not see the tiles (tensor/onednn.h).
+// Matrix products of bf16 tensors on AMX tiles (nn/amx_product_cpu.h), for the shapes that they take. LibTorch's own are
+// as fast at best (docs/benchmarks.md), and do without tiles where its library must not trust them (tensor/onednn.h).
 #pragma once
 
 #include "nn/amx_product_cpu.h"
