@@ -6,6 +6,7 @@
 #include "core/amx.h"
 #include "core/round_up.h"
 #include "nn/amx_product_cpu.h"
+#include "nn/each_task.h"
 #include "nn/rows.h"
 #include "quant/blockwise.h"
 #include "quant/blockwise_cpu.h"
@@ -67,8 +68,8 @@ class Columns {
 // Packs panels of Columns, one thread's.
 class Packer {
  public:
-  // decoded [columns.decoded_values()]
-  Packer(const Columns& columns, uint16_t* decoded) : c_(columns), decoded_(decoded) {}
+  // Of columns below `end`. SHAPES decoded [columns.decoded_values()]
+  Packer(const Columns& columns, int64_t end, uint16_t* decoded) : c_(columns), end_(end), decoded_(decoded) {}
 
   // The terms [k, k + terms) of the columns from `column` on.
   void pack(int64_t column, int64_t count, int64_t k, int64_t terms, int64_t step, uint16_t* panel) {
@@ -95,7 +96,7 @@ class Packer {
     if (k != group_k_ || column < group_begin_ || column + count > group_end_) {
       group_k_ = k;
       group_begin_ = column;
-      group_end_ = std::min(column + kGroupColumns, c_.count_);
+      group_end_ = std::min(column + kGroupColumns, end_);
       for (int64_t i = 0; i < terms; ++i) decode((k + i) * c_.in_ + group_begin_, group_end_ - group_begin_, decoded_ + i * kGroupColumns);
     }
     return {decoded_ + (column - group_begin_), kGroupColumns};
@@ -107,59 +108,62 @@ class Packer {
   }
 
   const Columns& c_;
+  int64_t end_;
   uint16_t* decoded_;
   int64_t group_k_ = -1, group_begin_ = 0, group_end_ = 0;  // what `decoded_` holds of a weight that is decoded by rows
 };
 
-// One product, shared out by panels of columns, or by rows where there are fewer panels than threads.
+// One product, shared out by groups of panels, or by rows where there are too few panels.
 class Product {
  public:
   Product(const Tensor& a, const RightOperand& b)
       : x_(rows_of(a)), rows_(a.size(0)), summed_(a.size(1)), step_(amx_step(summed_)), b_(b),
-        panels_((b_.count() + kPanelColumns - 1) / kPanelColumns), part_(std::min(summed_, kMostTerms / step_ * step_)) {}
+        panels_(ceil_div(b_.count(), kPanelColumns)), part_(std::min(summed_, kMostTerms / step_ * step_)) {}
 
   // finish(product, first row, first column) writes what a panel's sums become.
   template <class Finish>
   void run(const Finish& finish) const {
     const int64_t threads = at::get_num_threads();
     if (panels_ >= 2 * threads || rows_ < 2 * 64) {
-      at::parallel_for(0, panels_, 1, [&](int64_t begin, int64_t end) { sum(begin, end, 0, rows_, finish); });
+      const int64_t groups = round_up(std::max(ceil_div(panels_, kGroupPanels), 4 * threads), threads), group = ceil_div(panels_, groups);
+      each_task(ceil_div(panels_, group), [&](int64_t task, int64_t) {
+        sum(task * group, std::min(panels_, (task + 1) * group), 0, rows_, finish);
+      });
       return;
     }
     at::parallel_for(0, (rows_ + 63) / 64, 1, [&](int64_t begin, int64_t end) {
-      sum(0, panels_, 64 * begin, std::min(rows_, 64 * end), finish);
+      for (int64_t panel = 0; panel < panels_; panel += kGroupPanels) {
+        sum(panel, std::min(panels_, panel + kGroupPanels), 64 * begin, std::min(rows_, 64 * end), finish);
+      }
     });
   }
 
  private:
-  // Panels in groups, and rows in blocks that all panels of a group meet before the next one comes: what both take stays in the second
-  // cache, and the left operand passes through it once a group.
+  // A group of panels. Rows come in blocks that all panels meet before the next one comes: what both take stays in the second cache, and
+  // the left operand passes through it once a group.
   template <class Finish>
   void sum(int64_t first_panel, int64_t last_panel, int64_t first_row, int64_t last_row, const Finish& finish) const {
-    const int64_t rows = last_row - first_row, panels = last_panel - first_panel;
+    const int64_t rows = last_row - first_row;
     const bool in_parts = part_ < summed_;
     const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), decoded_floats = round_up(b_.decoded_values(part_) / 2, 16);
     const int64_t sums = in_parts ? rows * kPanelColumns : 0;
-    float* const scratch = thread_scratch(kGroupPanels * panel_floats + decoded_floats + panels * sums);
+    float* const scratch = thread_scratch(kGroupPanels * (panel_floats + sums) + decoded_floats);
     float* const partials = scratch + kGroupPanels * panel_floats + decoded_floats;
-    Packer packer(b_, reinterpret_cast<uint16_t*>(scratch + kGroupPanels * panel_floats));
+    const auto panel = [&](int64_t p) { return reinterpret_cast<uint16_t*>(scratch + (p - first_panel) * panel_floats); };
+    Packer packer(b_, std::min(last_panel * kPanelColumns, b_.count()), reinterpret_cast<uint16_t*>(scratch + kGroupPanels * panel_floats));
     const int64_t block = std::max<int64_t>(kBlockRows, kBlockValues / part_ / kBlockRows * kBlockRows);
     for (int64_t k = 0; k < summed_; k += part_) {
       const int64_t terms = std::min(part_, summed_ - k);
-      for (int64_t group = first_panel; group < last_panel; group += kGroupPanels) {
-        const int64_t end = std::min(group + kGroupPanels, last_panel);
-        const auto panel = [&](int64_t p) { return reinterpret_cast<uint16_t*>(scratch + (p - group) * panel_floats); };
-        for (int64_t p = group; p < end; ++p) packer.pack(p * kPanelColumns, columns_of(p), k, terms, step_, panel(p));
-        for (int64_t row = 0; row < rows; row += block) {
-          const ConstRows x{x_.data + (first_row + row) * x_.stride + k, x_.stride};
-          for (int64_t p = group; p < end; ++p) {
-            float* const partial = in_parts ? partials + (p - first_panel) * sums + row * kPanelColumns : nullptr;
-            const PanelProduct product{x, std::min(block, rows - row), terms, step_, panel(p), columns_of(p), partial};
-            if (k + terms < summed_) {
-              sum_panel_product_cpu(product, k > 0);
-            } else {
-              finish(product, first_row + row, p * kPanelColumns);
-            }
+      for (int64_t p = first_panel; p < last_panel; ++p) packer.pack(p * kPanelColumns, columns_of(p), k, terms, step_, panel(p));
+      for (int64_t row = 0; row < rows; row += block) {
+        const ConstRows x{x_.data + (first_row + row) * x_.stride + k, x_.stride};
+        for (int64_t p = first_panel; p < last_panel; ++p) {
+          float* const partial = in_parts ? partials + (p - first_panel) * sums + row * kPanelColumns : nullptr;
+          const PanelProduct product{x, std::min(block, rows - row), terms, step_, panel(p), columns_of(p), partial};
+          if (k + terms < summed_) {
+            sum_panel_product_cpu(product, k > 0);
+          } else {
+            finish(product, first_row + row, p * kPanelColumns);
           }
         }
       }
@@ -186,7 +190,7 @@ bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank) {
 
 int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns) {
   const int64_t terms = std::min(summed, kMostTerms);
-  return 2 * terms * 2 * kGroupColumns + (summed > kMostTerms ? 4 * rows * round_up(columns, kPanelColumns) : 0);
+  return 2 * terms * 2 * kGroupColumns + (summed > kMostTerms ? 4 * rows * std::min(round_up(columns, kPanelColumns), kGroupColumns) : 0);
 }
 
 bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const Tensor& out, float beta, float alpha, const LowRank& low) {
@@ -209,7 +213,7 @@ bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const T
     if (factor) {
       const ConstRows h = rows_of(low.h);
       part = {{h.data + row * h.stride, h.stride}, panel, low.h.size(1), low.scale};
-      Packer(*factor, nullptr).pack(column, product.columns, 0, part.rank, kLowRankStep, panel);
+      Packer(*factor, factor->count(), nullptr).pack(column, product.columns, 0, part.rank, kLowRankStep, panel);
     }
     store_panel_product_cpu(product, alpha, part, added(row, column), y + row * stride + column, stride);
   });

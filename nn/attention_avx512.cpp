@@ -1,7 +1,6 @@
 #include "nn/attention_avx512.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "core/amx.h"
@@ -9,6 +8,7 @@
 #include "nn/attention_amx_cpu.h"
 #include "nn/attention_math.h"
 #include "nn/avx512.h"
+#include "nn/each_task.h"
 #include "nn/rows.h"
 #include "nn/vectorize.h"
 
@@ -35,15 +35,6 @@ HeadRows head_rows(const Tensor& t, const Document& document, int64_t head) {
 
 TileSettings settings_of(const Document& document, const AttentionShape& shape) {
   return {document.tokens, shape.D, shape.window, shape.scale};
-}
-
-// Calls work(task, worker) for every task; threads take the next one as they finish. worker < at::get_num_threads().
-template <class Work>
-void each_task(int64_t tasks, const Work& work) {
-  std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), tasks), 1, [&](int64_t begin, int64_t) {
-    for (int64_t task = next++; task < tasks; task = next++) work(task, begin);
-  });
 }
 
 // One 64-byte aligned piece for each thread.

@@ -27,7 +27,7 @@ Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
   if (!place.queue) step_ = std::make_unique<TokenStep>(model, rope_, capacity);
 }
 
-Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& each) {
+void Decoder::expect_fits(std::span<const int32_t> ids) const {
   if (ids.empty()) throw std::invalid_argument("no tokens to feed");
   if (length_ + static_cast<int64_t>(ids.size()) > capacity_) {
     throw std::invalid_argument(fmt::format("{} tokens do not fit: {} of {} are used", ids.size(), length_, capacity_));
@@ -37,6 +37,10 @@ Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& 
       throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, model_.config.vocab_size));
     }
   }
+}
+
+Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& each) {
+  expect_fits(ids);
   // More than a step takes are worth a pass, where they are the whole text.
   const auto at_once = static_cast<size_t>(step_ ? TokenStep::kMaxTokens : 1);
   if (length_ == 0 && (!step_ || ids.size() > at_once)) {
@@ -53,6 +57,20 @@ Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& 
     length_ += static_cast<int64_t>(part.size());
   }
   return logits_;
+}
+
+Tensor Decoder::feed_each(std::span<const int32_t> ids) {
+  expect_fits(ids);
+  const auto tokens = static_cast<int64_t>(ids.size());
+  if (!draft_logits_.defined()) draft_logits_ = at::empty({TokenStep::kMaxTokens, model_.config.vocab_size}, at::kFloat);
+  step_->run(ids, caches_, draft_logits_.mutable_data_ptr<float>(), tokens);
+  length_ += tokens;
+  return draft_logits_.narrow(0, 0, tokens);
+}
+
+void Decoder::take_back(int64_t tokens) {
+  for (KvCache& cache : caches_) cache.length -= tokens;
+  length_ -= tokens;
 }
 
 void Decoder::run(std::span<const int32_t> ids, const std::function<void()>& each) {

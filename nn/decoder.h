@@ -26,10 +26,20 @@ class Decoder {
   // THROWS std::invalid_argument for an id outside the vocabulary, or when the capacity is used up.
   Tensor feed(std::span<const int32_t> ids, const std::function<void()>& each = {});
 
+  // Appends tokens and returns the logits of what would follow each of them, the same bits as from feeding them one by one; valid until
+  // the next call. SHAPES -> [ids, V], fp32, on the CPU. REQUIRES feeds_drafts(), 1 to TokenStep::kMaxTokens ids.
+  // THROWS as feed.
+  Tensor feed_each(std::span<const int32_t> ids);
+  bool feeds_drafts() const { return step_ != nullptr; }
+
+  // Takes the last tokens back, as if they had not been fed. REQUIRES 0 <= tokens <= length()
+  void take_back(int64_t tokens);
+
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
 
  private:
+  void expect_fits(std::span<const int32_t> ids) const;
   void run(std::span<const int32_t> ids, const std::function<void()>& each);  // a pass of matrix products
 
   const Model& model_;
@@ -40,6 +50,7 @@ class Decoder {
   std::vector<KvCache> caches_;      // [L]
   std::unique_ptr<TokenStep> step_;  // on the CPU
   Tensor logits_;                    // [V] fp32, on the CPU
+  Tensor draft_logits_;              // [kMaxTokens, V], from the first drafts on
   int64_t capacity_;
   int64_t length_ = 0;
 };

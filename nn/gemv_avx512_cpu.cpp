@@ -24,6 +24,12 @@ namespace {
 
 constexpr int64_t kScalesAtOnce = 256;  // pieces, of one row or of several, whose scales are rebuilt together
 
+// Fetches what will be read 4 KiB later: the prefetchers of some CPUs do not keep up with a weight in memory (docs/kernels.md).
+inline void prefetch_ahead(const void* at) {
+  constexpr int64_t kAhead = 4096;
+  _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
+}
+
 const float* codebook(QuantType type) {
   return (type == QuantType::kNf4 ? quant::kNf4Codebook : quant::kFp4Codebook).data();
 }
@@ -90,6 +96,7 @@ NIBBLE_AVX512_BF16 void packed_bf16(const quant::DequantizeSpan& w, const uint16
       for (int64_t p = 0; p < pieces; ++p, codes += kGemvPiece / 2) {
         const auto values = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(book, _mm512_set1_ps(scales[p])));
         const __m512i table = _mm512_broadcast_i64x4(values);  // twice, so that the index's bit 4 does not matter
+        prefetch_ahead(codes);
         const __m512i pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
         const auto low = (__m512bh)_mm512_permutexvar_epi16(pairs, table);
         const auto high = (__m512bh)_mm512_permutexvar_epi16(_mm512_srli_epi16(pairs, 4), table);
@@ -126,6 +133,7 @@ NIBBLE_AVX512 void packed_wide(const quant::DequantizeSpan& w, bool rounded, con
       for (int64_t p = 0; p < pieces; ++p) {
         const __m512 values = _mm512_mul_ps(book, _mm512_set1_ps(scales[p])), table = rounded ? rounded_to_bf16(values) : values;
         for (int64_t half = 0; half < 2; ++half, codes += kGemvPiece / 4) {
+          prefetch_ahead(codes);
           const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
           const __m512 low = _mm512_permutexvar_ps(pairs, table), high = _mm512_permutexvar_ps(_mm512_srli_epi32(pairs, 4), table);
           const float* xp = x + first + p * kGemvPiece + half * kGemvPiece / 2;
@@ -151,6 +159,8 @@ NIBBLE_AVX512_BF16 void dense_bf16(const uint16_t* w, const uint16_t* x, int64_t
     for (int t = 0; t < T; ++t) first[t] = second[t] = _mm512_setzero_ps();
     int64_t i = 0;
     for (; i + 64 <= whole; i += 64) {
+      prefetch_ahead(row + i);
+      prefetch_ahead(row + i + 32);
       const auto a = (__m512bh)_mm512_loadu_si512(row + i), b = (__m512bh)_mm512_loadu_si512(row + i + 32);
       for (int t = 0; t < T; ++t) {
         first[t] = _mm512_dpbf16_ps(first[t], a, (__m512bh)_mm512_loadu_si512(x + t * in + i));

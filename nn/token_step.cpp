@@ -38,8 +38,8 @@ NIBBLE_CLONES void add_row(const float* sums, uint16_t* out, int64_t n) { round_
 class TokenStep::Impl {
  public:
   virtual ~Impl() = default;
-  virtual void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits) = 0;
-  virtual void head(const void* normed, float* logits) = 0;
+  virtual void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits, int64_t wanted) = 0;
+  virtual void head(const void* normed, int64_t tokens, float* logits) = 0;
 };
 
 template <class Element>
@@ -72,7 +72,7 @@ class TokenStep::Step final : public TokenStep::Impl {
     arranged_ = at::empty({arranged_bytes(T, widest)}, at::kByte);
   }
 
-  void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits) override {
+  void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits, int64_t wanted) override {
     tokens_ = static_cast<int64_t>(ids.size());
     const int64_t C = config_.hidden_size, L = static_cast<int64_t>(layers_.size());
     const auto* table = elements<Element>(model_.embedding);
@@ -82,13 +82,12 @@ class TokenStep::Step final : public TokenStep::Impl {
       layer(model_.layers[static_cast<size_t>(l)], layers_[static_cast<size_t>(l)], caches[static_cast<size_t>(l)]);
     }
     model_.enter(L, 0);
-    const Element* last = data_of(x_) + (tokens_ - 1) * C;
-    norm(last, nullptr, model_.final_norm, data_of(normed_), 1, C);
-    head(data_of(normed_), logits);
+    norm(data_of(x_) + (tokens_ - wanted) * C, nullptr, model_.final_norm, data_of(normed_), wanted, C);
+    head(data_of(normed_), wanted, logits);
   }
 
-  void head(const void* normed, float* logits) override {
-    const GemvInput<Element> input = arranged(static_cast<const Element*>(normed), config_.hidden_size, 1);
+  void head(const void* normed, int64_t tokens, float* logits) override {
+    const GemvInput<Element> input = arranged(static_cast<const Element*>(normed), config_.hidden_size, tokens);
     at::parallel_for(0, head_.out(), gemv_grain(head_.in()), [&](int64_t begin, int64_t end) {
       head_.sum_rows<Element>(input, nullptr, begin, end, logits, head_.out(), isa_);
     });
@@ -258,8 +257,10 @@ TokenStep::TokenStep(const Model& model, const RopeTable& rope, int64_t capacity
 }
 TokenStep::~TokenStep() = default;
 
-void TokenStep::run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits) { impl_->run(ids, caches, logits); }
+void TokenStep::run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits, int64_t wanted) {
+  impl_->run(ids, caches, logits, wanted);
+}
 
-void TokenStep::head(const Tensor& normed, float* logits) { impl_->head(normed.const_data_ptr(), logits); }
+void TokenStep::head(const Tensor& normed, float* logits) { impl_->head(normed.const_data_ptr(), 1, logits); }
 
 }  // namespace nibble::nn

@@ -23,9 +23,10 @@ class TokenStep {
   TokenStep(const Model& model, const RopeTable& rope, int64_t capacity, GemvIsa isa = best_gemv_isa());
   ~TokenStep();
 
-  // Appends the tokens' keys and values to the caches, and writes the logits of the token that follows the last of them.
-  // SHAPES caches [L], logits [V] fp32, not rounded. REQUIRES 1 to kMaxTokens ids of the vocabulary, room in the caches.
-  void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits);
+  // Appends the tokens' keys and values to the caches, and writes the logits of the tokens that follow each of the last `wanted`.
+  // SHAPES caches [L], logits [wanted, V] fp32, not rounded. REQUIRES 1 to kMaxTokens ids of the vocabulary, at least `wanted`; room
+  // in the caches.
+  void run(std::span<const int32_t> ids, std::span<KvCache> caches, float* logits, int64_t wanted = 1);
 
   // The head's logits of one hidden state after the final norm. SHAPES normed [1, C], logits [V] fp32.
   void head(const Tensor& normed, float* logits);

@@ -25,6 +25,7 @@ int run(Options& options, const CommonOptions& common, RunMemory& memory) {
   if (common.json) {
     nlohmann::ordered_json object{{"text", session.tokenizer().decode(out.ids, /*skip_special_tokens=*/true)}, {"ids", out.ids},
                                   {"tokens_per_s", out.tokens_per_s()}, {"prompt_ids", prompt_ids}, {"prompt_s", out.prompt_seconds},
+                                  {"drafted", out.drafted}, {"accepted", out.accepted},
                                   {"interrupted", out.stopped}};
     std::cout << object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   }

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "nn/decoder.h"
+#include "trainer/prompt_lookup.h"
 
 namespace nibble::trainer {
 namespace {
@@ -50,15 +51,34 @@ Generated generate_text(const nn::Model& model, std::span<const int32_t> prompt,
   }
   out.prompt_seconds = seconds_since(start);
   start = Clock::now();
+  PromptLookup lookup(prompt, decoder.feeds_drafts() ? options.prompt_lookup_num_tokens : 0);
+  std::vector<int32_t> fed;  // the last token and a draft of those after it; row i of the logits is of what follows fed[i]
+  size_t row = 0;
   for (int64_t i = 0; i < limit; ++i) {
     out.stopped = options.stopping && options.stopping();
     if (out.stopped) break;
-    const std::span<const float> choices(logits.const_data_ptr<float>(), static_cast<size_t>(vocab));
+    const std::span<const float> choices(logits.const_data_ptr<float>() + static_cast<int64_t>(row) * model.config.vocab_size, static_cast<size_t>(vocab));
     const int32_t id = nn::choose_token(choices, options.temperature, options.seed, static_cast<uint64_t>(i));
     out.ids.push_back(id);
+    lookup.append(id);
     if (on_token) on_token(id);
     if (std::count(options.stop_ids.begin(), options.stop_ids.end(), id) > 0) break;
-    if (i + 1 < limit) logits = decoder.feed({&id, 1});
+    if (row + 1 < fed.size() && fed[row + 1] == id) {  // as guessed: it is fed
+      ++row;
+      ++out.accepted;
+      continue;
+    }
+    if (i + 1 == limit) break;
+    if (!fed.empty()) {
+      const auto drafted = static_cast<int64_t>(fed.size()) - 1, right = static_cast<int64_t>(row);
+      decoder.take_back(drafted - right);
+      lookup.judge(drafted, right);
+    }
+    fed = lookup.draft(std::min<int64_t>(nn::TokenStep::kMaxTokens - 1, limit - i - 2));
+    out.drafted += static_cast<int64_t>(fed.size());
+    fed.insert(fed.begin(), id);
+    row = 0;
+    logits = fed.size() > 1 ? decoder.feed_each(fed) : decoder.feed(fed);
   }
   out.seconds = seconds_since(start);
   return out;

@@ -11,6 +11,7 @@
 #include "nn/attention_avx512.h"
 #include "nn/attention_avx512_cpu.h"
 #include "nn/head.h"
+#include "nn/token_step.h"
 #include "optim/state_layout.h"
 #include "tensor/torch.h"
 #include "trainer/token_batch.h"
@@ -230,7 +231,10 @@ class Planner {
 
   void step() {
     const StepMemory step = all_steps(in_);
-    if (in_.cache_tokens > 0) add("key and value cache", MemoryPart::kCache, 2 * c_.num_hidden_layers * in_.cache_tokens * c_.kv_width() * in_.element_bytes);
+    if (in_.cache_tokens > 0) {
+      add("key and value cache", MemoryPart::kCache, 2 * c_.num_hidden_layers * in_.cache_tokens * c_.kv_width() * in_.element_bytes);
+      if (!on_device()) add("logits of guesses", MemoryPart::kLogits, nn::TokenStep::kMaxTokens * c_.vocab_size * static_cast<int64_t>(sizeof(float)));
+    }
     add("saved activations", MemoryPart::kSavedActivations, step.saved_bytes + step.kept_outside_bytes);
     add_on_host("saved activations", MemoryPart::kSavedActivations, step.offloaded_bytes);
     add("layer workspace", MemoryPart::kWorkspace, step.workspace_bytes);

@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "nn/token_step.h"
 #include "trainer/from_config.h"
 #include "trainer/placement.h"
 
@@ -63,6 +64,9 @@ void add_text_options(CLI::App& app, TextOptions& o) {
   app.add_option("--max-new-tokens", o.generate.max_new_tokens, "At most this many new tokens")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_flag("--ignore-eos", o.ignore_eos, "Do not stop where the model ends its text");
   app.add_option("--temperature", o.generate.temperature, "0: always the likeliest token")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--prompt-lookup-num-tokens", o.generate.prompt_lookup_num_tokens,
+                 "Guess up to so many tokens from earlier text and check them together: the same answer, sooner where it repeats; 0: never")
+      ->check(CLI::Range(int64_t{0}, nn::TokenStep::kMaxTokens - 1))->capture_default_str();
   app.add_option("--seed", o.seed, "Of the draws at a temperature above 0")->check(CLI::NonNegativeNumber)->capture_default_str();
 }
 

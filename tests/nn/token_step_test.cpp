@@ -164,6 +164,28 @@ TEST(Decoder, ContinuesATextWithALongOne) {
   EXPECT_EQ(at_once.length(), 40);
 }
 
+TEST(Decoder, TokensTakenBackLeaveNothing) {
+  for (const TinyModelOptions& options : shapes()) {
+    const Model model = test::tiny_model(options);
+    const TinyBatch batch({30}, model.config.vocab_size);
+    const std::span<const int32_t> ids(batch.ids);
+    Decoder plain(model, 30), guessing(model, 30);
+    plain.feed(ids.first(12));
+    guessing.feed(ids.first(12));
+    const std::vector<int32_t> wrong{3, 1, 4, 1, 5};
+    guessing.feed_each(wrong);
+    guessing.take_back(5);
+    for (size_t i = 12; i < 30; i += 6) {
+      const Tensor together = guessing.feed_each(ids.subspan(i, 6));
+      for (size_t j = 0; j < 6; ++j) {
+        EXPECT_TRUE(at::equal(together[static_cast<int64_t>(j)], plain.feed(ids.subspan(i + j, 1)))) << i << " " << j;
+      }
+    }
+    EXPECT_EQ(guessing.length(), 30);
+    EXPECT_THROW(guessing.feed_each(ids.first(1)), std::invalid_argument);
+  }
+}
+
 TEST(ChooseToken, NeverTakesWhatIsImpossible) {
   const std::vector<float> logits{-std::numeric_limits<float>::infinity(), 0.0f, -1e30f, 0.5f};
   for (uint64_t i = 0; i < 500; ++i) {

@@ -84,6 +84,35 @@ TEST(GenerateText, FollowsTheLikeliestTokenOfTheWholeText) {
   }
 }
 
+// Guesses change how fast a text comes, not the text: where they are right, where they are wrong, and up to the last token.
+TEST(GenerateText, GuessesChangeNoToken) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    test::TinyModelOptions options;
+    options.dtype = dtype;
+    const nn::Model model = test::tiny_model(options);
+    std::vector<int32_t> prompt;
+    for (int32_t i = 0; i < 24; ++i) prompt.push_back(7 + i % 6);
+    int64_t accepted = 0, drafted = 0;
+    for (const double temperature : {0.0, 0.3, 1.0}) {
+      for (const int64_t tokens : {1, 2, 9, 40, 120}) {
+        GenerateOptions plain{.max_new_tokens = tokens, .temperature = temperature, .seed = 5, .stop_ids = {}, .prompt_lookup_num_tokens = 0};
+        const Generated one_by_one = generate_text(model, prompt, plain);
+        EXPECT_EQ(one_by_one.drafted, 0);
+        for (const int64_t most : {1, 3, 7}) {
+          plain.prompt_lookup_num_tokens = most;
+          const Generated guessed = generate_text(model, prompt, plain);
+          EXPECT_EQ(guessed.ids, one_by_one.ids) << temperature << " " << tokens << " " << most;
+          EXPECT_LE(guessed.accepted, guessed.drafted);
+          accepted += guessed.accepted;
+          drafted += guessed.drafted;
+        }
+      }
+    }
+    EXPECT_GT(accepted, 0);        // so that right guesses were tried,
+    EXPECT_GT(drafted, accepted);  // and wrong ones
+  }
+}
+
 TEST(GenerateText, StopsAtAStopTokenAndShowsEachOne) {
   const nn::Model model = test::tiny_model({});
   const auto prompt = some_ids(6);

@@ -72,6 +72,7 @@ TEST_F(PlanForward, CountsKeysAndValuesOfTextThatIsGenerated) {
   shape_.cache_tokens = 300;
   const ForwardPlan made = plan();
   EXPECT_EQ(bytes_of(made, "key and value cache"), 2 * 12 * 300 * 256 * 2);
+  EXPECT_EQ(bytes_of(made, "logits of guesses"), 8 * made.input.model.vocab_size * 4);
   EXPECT_EQ(made.plan.total_bytes(), made.plan.total_bytes("cpu"));
 }
 
