@@ -131,9 +131,11 @@ class Product {
       });
       return;
     }
-    at::parallel_for(0, (rows_ + 63) / 64, 1, [&](int64_t begin, int64_t end) {
+    // Every task packs all panels, so its rows must be worth that.
+    const int64_t rows = std::max<int64_t>(128, round_up(ceil_div(rows_, 4 * threads), 64));
+    each_task(ceil_div(rows_, rows), [&](int64_t task, int64_t) {
       for (int64_t panel = 0; panel < panels_; panel += kGroupPanels) {
-        sum(panel, std::min(panels_, panel + kGroupPanels), 64 * begin, std::min(rows_, 64 * end), finish);
+        sum(panel, std::min(panels_, panel + kGroupPanels), task * rows, std::min(rows_, (task + 1) * rows), finish);
       }
     });
   }
