@@ -8,7 +8,8 @@
 Parts, each callable alone:
 
     rates       what matrix products (LibTorch's and nibble's own) and plain copies reach here: the limits of all below (always measured)
-    training    bench/compare_peer.py for each case: both sides take turns on the same rows and must reach the same losses
+    training    bench/compare_peer.py for each case: both sides take turns on the same rows and must reach the same losses; products
+                are measured again before and after each case, for its share of them
     load        load and quantize a bf16 checkpoint of 1.1B random weights
     start       from the packed cache of that model to the first batch
     merge       adapter into base and written, against merge_and_unload and save_pretrained
@@ -103,6 +104,10 @@ def best_products(rates):
     return max(*rates["bf16_gflops"].values(), *rates["nibble_bf16_gflops"].values())
 
 
+def products_now(b):
+    return best_products(b.run([b.a.bench_cpu, "rates"], "rates")[0])
+
+
 def flop_per_token(config, tokens, rank):
     """Of a step that recomputes nothing: frozen linears and head forward and to their inputs, attention over the causal half
     with a backward of 2.5 times its forward, the adapters' three products."""
@@ -135,6 +140,7 @@ def training(b):
             rows = b.a.work / "rows_as_they_come.jsonl"
             b.peer("rows", "rows", b.a.model, b.a.data, rows, "--max-length", seq)
             command += ["--rows", rows]
+        before = products_now(b)
         done = subprocess.run([str(c) for c in command], stdout=sys.stderr, env=b.environment)
         if not (b.a.work / "training.json").is_file():
             fail(f"training {name}: compare_peer.py ended with {done.returncode}")
@@ -144,8 +150,8 @@ def training(b):
         rate = median["tokens_per_s"]["nibble"]
         if which != "rows":
             config = json.loads((pathlib.Path(model) / "config.json").read_text())
-            gemm = best_products(b.out["rates"])
-            result["share_of_products"] = rate * flop_per_token(config, seq, 16) * 1e-9 / gemm
+            result["products_gflops"] = [before, products_now(b)]  # a machine that is shared changes from minute to minute
+            result["share_of_products"] = rate * flop_per_token(config, seq, 16) * 1e-9 / statistics.mean(result["products_gflops"])
         results[name] = {key: value for key, value in result.items() if key != "rounds"}
         figures = median["tokens_per_s"]
         b.figure(f"{name}: tokens/s", rate, figures["peer"], figures["ratio"], must, aim)

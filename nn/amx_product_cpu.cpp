@@ -23,9 +23,6 @@ namespace {
 inline __mmask32 first_columns(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
 
 constexpr int64_t kBlock = 2 * kAmxRows;
-constexpr size_t kSumsRow = kPanelColumns * sizeof(float);
-constexpr int64_t kSumsBelow = kAmxRows * kPanelColumns;  // where the 17th row of sums begins
-
 struct BlockRows {
   const uint16_t* x;
   const uint16_t* below;  // the 17th row
@@ -39,47 +36,15 @@ struct Columns {
   bool narrow;
 };
 
-// to [32, 32] = from + x B for 32 rows, or as many as the tiles are configured for; from nullptr: zeros. Narrow: the left half.
-NIBBLE_AMX_INLINE void sum_block(const BlockRows& rows, const Columns& b, const float* from, float* to) {
-  before_tile_loads();
-  if (from == nullptr) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  } else {
-    _tile_loadd(0, from, kSumsRow);
-    _tile_loadd(1, from + kAmxColumns, kSumsRow);
-    _tile_loadd(2, from + kSumsBelow, kSumsRow);
-    _tile_loadd(3, from + kSumsBelow + kAmxColumns, kSumsRow);
-  }
-  const auto row_bytes = static_cast<size_t>(2 * rows.stride);
-  const int64_t tile = b.step * kAmxColumns;
-  const uint16_t* panel = b.panel;
+// to [32, 32] = from + x B for 32 rows, or as many as the tiles are configured for; from nullptr: zeros.
+NIBBLE_AMX_INLINE void sum_rows(const BlockRows& rows, const Columns& b, const float* from, float* to) {
+  const int64_t tile = b.step * kAmxColumns, steps = b.summed / b.step;
+  const AmxLeftTiles left{rows.x, rows.below, 2 * rows.stride, 2 * b.step};
   if (b.narrow) {
-    for (int64_t k = 0; k < b.summed; k += b.step, panel += tile) {
-      _tile_loadd(6, panel, 64);
-      _tile_loadd(4, rows.x + k, row_bytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(5, rows.below + k, row_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-    }
+    sum_block<true>(from, to, kPanelColumns, left, {b.panel, b.panel, 4 * kAmxColumns, 2 * tile}, steps);
   } else {
-    for (int64_t k = 0; k < b.summed; k += b.step, panel += 2 * tile) {
-      _tile_loadd(6, panel, 64);
-      _tile_loadd(7, panel + tile, 64);
-      _tile_loadd(4, rows.x + k, row_bytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, rows.below + k, row_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    sum_block<false>(from, to, kPanelColumns, left, {b.panel, b.panel + tile, 4 * kAmxColumns, 4 * tile}, steps);
   }
-  _tile_stored(0, to, kSumsRow);
-  _tile_stored(1, to + kAmxColumns, kSumsRow);
-  _tile_stored(2, to + kSumsBelow, kSumsRow);
-  _tile_stored(3, to + kSumsBelow + kAmxColumns, kSumsRow);
 }
 
 BlockRows block_rows(const ConstRows& x, int64_t first, int64_t rows) {
@@ -112,7 +77,7 @@ NIBBLE_AMX_INLINE void each_sum(const PanelProduct& p, const Take& take) {
       std::copy(from, from + rows * kPanelColumns, sums);
       from = sums;
     }
-    sum_block(block_rows(p.x, first, rows), columns, from, sums);
+    sum_rows(block_rows(p.x, first, rows), columns, from, sums);
     take(first, rows, sums);
   });
 }
@@ -175,7 +140,7 @@ NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha
   const Columns low_columns{low.panel, low.rank, kLowRankStep, product.columns <= kAmxColumns};
   alignas(64) float low_sums[kBlock * kPanelColumns];
   each_sum(product, [&](int64_t first, int64_t rows, const float* sums) NIBBLE_AMX {
-    if (low.rank > 0) sum_block(block_rows(low.h, first, rows), low_columns, nullptr, low_sums);
+    if (low.rank > 0) sum_rows(block_rows(low.h, first, rows), low_columns, nullptr, low_sums);
     for (int64_t m = 0; m < rows; ++m, sums += kPanelColumns) {
       __m512 left = _mm512_mul_ps(factor, _mm512_load_ps(sums)), right = _mm512_mul_ps(factor, _mm512_load_ps(sums + 16));
       if (c.data != nullptr) {

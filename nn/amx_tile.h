@@ -65,6 +65,56 @@ class AmxTiles {
   Config before_;
 };
 
+// What a block of 2 x 2 tiles is the sum of: products of two tiles of A, rows `above` and `below`, and two of B, columns `left` and
+// `right`. Rows lie row_bytes apart, and the next tiles along the summed axis step_bytes further on.
+struct AmxLeftTiles {
+  const void *above, *below;
+  int64_t row_bytes, step_bytes;
+};
+struct AmxRightTiles {
+  const void *left, *right;
+  int64_t row_bytes, step_bytes;
+};
+
+// to = from + A B, from nullptr: zeros. SHAPES from and to [32, 32], rows sums_row floats apart. kNarrow: the left half only, the right
+// one is whatever. REQUIRES AmxTiles of the calling thread.
+template <bool kNarrow>
+NIBBLE_AMX_INLINE void sum_block(const float* from, float* to, int64_t sums_row, const AmxLeftTiles& a, const AmxRightTiles& b, int64_t steps) {
+  const int64_t sums_bytes = 4 * sums_row, sums_below = kAmxRows * sums_row;
+  before_tile_loads();
+  if (from == nullptr) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, from, sums_bytes);
+    _tile_loadd(1, from + kAmxColumns, sums_bytes);
+    _tile_loadd(2, from + sums_below, sums_bytes);
+    _tile_loadd(3, from + sums_below + kAmxColumns, sums_bytes);
+  }
+  const auto *above = static_cast<const char*>(a.above), *below = static_cast<const char*>(a.below);
+  const auto *left = static_cast<const char*>(b.left), *right = static_cast<const char*>(b.right);
+  for (int64_t step = 0; step < steps; ++step) {
+    _tile_loadd(6, left, b.row_bytes);
+    if constexpr (!kNarrow) _tile_loadd(7, right, b.row_bytes);
+    _tile_loadd(4, above, a.row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (!kNarrow) _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, below, a.row_bytes);
+    _tile_dpbf16ps(2, 5, 6);
+    if constexpr (!kNarrow) _tile_dpbf16ps(3, 5, 7);
+    above += a.step_bytes;
+    below += a.step_bytes;
+    left += b.step_bytes;
+    right += b.step_bytes;
+  }
+  _tile_stored(0, to, sums_bytes);
+  _tile_stored(1, to + kAmxColumns, sums_bytes);
+  _tile_stored(2, to + sums_below, sums_bytes);
+  _tile_stored(3, to + sums_below + kAmxColumns, sums_bytes);
+}
+
 }  // namespace nibble::nn
 
 #endif  // __x86_64__

@@ -19,38 +19,9 @@ struct AmxOperand {
 // AmxTiles of the calling thread.
 template <bool kAdd>
 NIBBLE_AMX_INLINE void block_product(float* c, int64_t c_row, const AmxOperand& a, const AmxOperand& b, int64_t steps) {
-  const int64_t c_stride = 4 * c_row;
-  float* const low = c + kAmxRows * c_row;
-  const auto* a_at = static_cast<const unsigned char*>(a.data);
-  const auto* b_at = static_cast<const unsigned char*>(b.data);
-  before_tile_loads();
-  if (kAdd) {
-    _tile_loadd(0, c, c_stride);
-    _tile_loadd(1, c + kAmxColumns, c_stride);
-    _tile_loadd(2, low, c_stride);
-    _tile_loadd(3, low + kAmxColumns, c_stride);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  for (int64_t step = 0; step < steps; ++step) {
-    _tile_loadd(4, a_at, a.stride);
-    _tile_loadd(6, b_at, b.stride);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b_at + 64, b.stride);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a_at + kAmxRows * a.stride, a.stride);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    a_at += 64;
-    b_at += kAmxRows * b.stride;
-  }
-  _tile_stored(0, c, c_stride);
-  _tile_stored(1, c + kAmxColumns, c_stride);
-  _tile_stored(2, low, c_stride);
-  _tile_stored(3, low + kAmxColumns, c_stride);
+  const auto *above = static_cast<const char*>(a.data), *left = static_cast<const char*>(b.data);
+  sum_block<false>(kAdd ? c : nullptr, c, c_row, {above, above + kAmxRows * a.stride, a.stride, 2 * kAmxSummed},
+                   {left, left + 4 * kAmxColumns, b.stride, kAmxRows * b.stride}, steps);
 }
 
 }  // namespace nibble::nn
