@@ -13,7 +13,7 @@ Parts, each callable alone:
     load        load and quantize a bf16 checkpoint of 1.1B random weights
     start       from the packed cache of that model to the first batch
     merge       adapter into base and written, against merge_and_unload and save_pretrained
-    generation  greedy, NF4, tokens/s after the prompt, the two sides taking turns
+    generation  greedy, NF4, tokens/s after the prompt, the two sides taking turns; and without guesses from earlier text
 
 --model is a small model with a tokenizer (SmolLM2-135M in docs/benchmarks.md); the 1.1B one is made in --work. Medians over
 the rounds. The gate at the end fails where a training figure is above 95 % of the rate of matrix products that was measured
@@ -230,17 +230,24 @@ def generation(b):
     for name, model in (("135M", b.a.model), ("1.1B", b.large())):
         if b.a.case and b.a.case not in name:
             continue
-        ours, theirs, ids = [], [], None
+        ours, plain, theirs = [], [], []
         for i in range(b.a.rounds):
             b.say(f"generation: {name}, round {i + 1} of {b.a.rounds}")
-            result, _ = b.run([b.a.nibble, "generate", model, "--prompt", PROMPT, "--max-new-tokens", NEW_TOKENS, "--ignore-eos", "--set", "load_in_4bit=true", "--json"], "generation")
+            command = [b.a.nibble, "generate", model, "--prompt", PROMPT, "--max-new-tokens", NEW_TOKENS, "--ignore-eos", "--set", "load_in_4bit=true", "--json"]
+            result, _ = b.run(command, "generation")
             ours.append(result["tokens_per_s"])
+            one_by_one, _ = b.run([*command, "--prompt-lookup-num-tokens", 0], "generation_one_by_one")
+            plain.append(one_by_one["tokens_per_s"])
+            if one_by_one["ids"] != result["ids"]:
+                fail(f"generation {name}: guesses changed the text")
             ids = result["prompt_ids"]
             theirs.append(b.peer("generation_peer", "generation", model, "--prompt-ids", ",".join(map(str, ids)), "--new-tokens", NEW_TOKENS, "--threads", b.a.threads))
-        rate, peer = statistics.median(ours), statistics.median(r["tokens_per_s"] for r in theirs)
+        rate, alone, peer = statistics.median(ours), statistics.median(plain), statistics.median(r["tokens_per_s"] for r in theirs)
         same = next((i for i, (x, y) in enumerate(zip(result["ids"], theirs[-1]["ids"])) if x != y), len(result["ids"]))
-        results[name] = {"nibble": rate, "peer": peer, "rounds": {"nibble": ours, "peer": [r["tokens_per_s"] for r in theirs]}, "same_first_tokens": same}
+        results[name] = {"nibble": rate, "nibble_one_by_one": alone, "peer": peer, "drafted": result["drafted"], "accepted": result["accepted"],
+                         "rounds": {"nibble": ours, "nibble_one_by_one": plain, "peer": [r["tokens_per_s"] for r in theirs]}, "same_first_tokens": same}
         b.figure(f"greedy generation {name} [tokens/s]", rate, peer, rate / peer, 5.0, 20.0)
+        b.figure(f"greedy generation {name}, token by token [tokens/s]", alone, peer, alone / peer, None, None)
     return results
 
 
