@@ -23,6 +23,7 @@ namespace {
 inline __mmask32 first_columns(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
 
 constexpr int64_t kBlock = 2 * kAmxRows;
+
 struct BlockRows {
   const uint16_t* x;
   const uint16_t* below;  // the 17th row
