@@ -46,6 +46,9 @@ TRAINING = (
     ("1.1B 1x512", "large", 512, 1, 4, ["--no-checkpointing"], 2.0, 3.0),
 )
 
+# Of bench_cpu's rates, those of the linears of each model.
+SHAPES = {"small": ["1024x1536x576"], "rows": ["1024x1536x576"], "large": ["512x2048x2048", "512x5632x2048", "512x2048x5632"]}
+
 
 def fail(text):
     sys.exit(f"cpu_table: {text}")
@@ -104,8 +107,10 @@ def best_products(rates):
     return max(*rates["bf16_gflops"].values(), *rates["nibble_bf16_gflops"].values())
 
 
-def products_now(b):
-    return best_products(b.run([b.a.bench_cpu, "rates"], "rates")[0])
+def products_now(b, which):
+    """GFLOP/s of bf16 products at the shapes of the model, the faster of the two at each: what its linears can take at best."""
+    rates = b.run([b.a.bench_cpu, "rates"], "rates")[0]
+    return statistics.harmonic_mean(max(rates[side][shape] for side in ("bf16_gflops", "nibble_bf16_gflops")) for shape in SHAPES[which])
 
 
 def flop_per_token(config, tokens, rank):
@@ -140,7 +145,7 @@ def training(b):
             rows = b.a.work / "rows_as_they_come.jsonl"
             b.peer("rows", "rows", b.a.model, b.a.data, rows, "--max-length", seq)
             command += ["--rows", rows]
-        before = products_now(b)
+        before = products_now(b, which)
         done = subprocess.run([str(c) for c in command], stdout=sys.stderr, env=b.environment)
         if not (b.a.work / "training.json").is_file():
             fail(f"training {name}: compare_peer.py ended with {done.returncode}")
@@ -150,7 +155,7 @@ def training(b):
         rate = median["tokens_per_s"]["nibble"]
         if which != "rows":
             config = json.loads((pathlib.Path(model) / "config.json").read_text())
-            result["products_gflops"] = [before, products_now(b)]  # a machine that is shared changes from minute to minute
+            result["products_gflops"] = [before, products_now(b, which)]  # a machine that is shared changes from minute to minute
             result["share_of_products"] = rate * flop_per_token(config, seq, 16) * 1e-9 / statistics.mean(result["products_gflops"])
         results[name] = {key: value for key, value in result.items() if key != "rounds"}
         figures = median["tokens_per_s"]
