@@ -12,6 +12,7 @@
 #include "core/disk_space.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/round_up.h"
 #include "io/concurrent_weights.h"
 #include "io/export_files.h"
 #include "io/hf_config.h"
@@ -136,7 +137,7 @@ class Merger {
     const Tensor a = factors.a.to(at::kFloat).contiguous(), b = factors.b.to(at::kFloat).contiguous();
     Tensor out = at::empty(shape, options_.dtype);
     const int64_t step = std::max<int64_t>(1, kPanelElements / std::max<int64_t>(1, shape[1]));
-    at::parallel_for(0, (shape[0] + step - 1) / step, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, ceil_div(shape[0], step), 1, [&](int64_t begin, int64_t end) {
       for (int64_t panel = begin; panel < end; ++panel) {
         const int64_t first = panel * step, rows = std::min(step, shape[0] - first);
         Tensor sum = base.rows(first, rows, at::kFloat, /*own=*/true);

@@ -22,14 +22,6 @@ namespace {
 // Of 32 columns, the first `count`.
 inline __mmask32 first_columns(int64_t count) { return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << count) - 1; }
 
-constexpr int64_t kBlock = 2 * kAmxRows;
-
-struct BlockRows {
-  const uint16_t* x;
-  const uint16_t* below;  // the 17th row
-  int64_t stride;
-};
-
 // What a block is multiplied by: `summed` terms of packed columns, of which there may be 16 or fewer.
 struct Columns {
   const uint16_t* panel;
@@ -38,20 +30,19 @@ struct Columns {
 };
 
 // to [32, 32] = from + x B for 32 rows, or as many as the tiles are configured for; from nullptr: zeros.
-NIBBLE_AMX_INLINE void sum_rows(const BlockRows& rows, const Columns& b, const float* from, float* to) {
+NIBBLE_AMX_INLINE void sum_rows(const AmxLeftTiles& rows, const Columns& b, const float* from, float* to) {
   const int64_t tile = b.step * kAmxColumns, steps = b.summed / b.step;
-  const AmxLeftTiles left{rows.x, rows.below, 2 * rows.stride, 2 * b.step};
   if (b.narrow) {
-    sum_block<true>(from, to, kPanelColumns, left, {b.panel, b.panel, 4 * kAmxColumns, 2 * tile}, steps);
+    sum_block<true>(from, to, kPanelColumns, rows, {b.panel, b.panel, 4 * kAmxColumns, 2 * tile}, steps);
   } else {
-    sum_block<false>(from, to, kPanelColumns, left, {b.panel, b.panel + tile, 4 * kAmxColumns, 4 * tile}, steps);
+    sum_block<false>(from, to, kPanelColumns, rows, {b.panel, b.panel + tile, 4 * kAmxColumns, 4 * tile}, steps);
   }
 }
 
-BlockRows block_rows(const ConstRows& x, int64_t first, int64_t rows) {
+AmxLeftTiles block_rows(const ConstRows& x, int64_t first, int64_t rows, int64_t step) {
   const uint16_t* data = x.data + first * x.stride;
   // No row beyond the last is read. A tile has at least one row: where the lower has none, it repeats the block's first.
-  return {data, rows > kAmxRows ? data + kAmxRows * x.stride : data, x.stride};
+  return {data, rows > kAmxRows ? data + kAmxRows * x.stride : data, 2 * x.stride, 2 * step};
 }
 
 // Calls make(first row, rows) for every 32 rows, tiles configured for them.
@@ -78,7 +69,7 @@ NIBBLE_AMX_INLINE void each_sum(const PanelProduct& p, const Take& take) {
       std::copy(from, from + rows * kPanelColumns, sums);
       from = sums;
     }
-    sum_rows(block_rows(p.x, first, rows), columns, from, sums);
+    sum_rows(block_rows(p.x, first, rows, p.step), columns, from, sums);
     take(first, rows, sums);
   });
 }
@@ -141,7 +132,7 @@ NIBBLE_AMX void store_panel_product_cpu(const PanelProduct& product, float alpha
   const Columns low_columns{low.panel, low.rank, kLowRankStep, product.columns <= kAmxColumns};
   alignas(64) float low_sums[kBlock * kPanelColumns];
   each_sum(product, [&](int64_t first, int64_t rows, const float* sums) NIBBLE_AMX {
-    if (low.rank > 0) sum_rows(block_rows(low.h, first, rows), low_columns, nullptr, low_sums);
+    if (low.rank > 0) sum_rows(block_rows(low.h, first, rows, kLowRankStep), low_columns, nullptr, low_sums);
     for (int64_t m = 0; m < rows; ++m, sums += kPanelColumns) {
       __m512 left = _mm512_mul_ps(factor, _mm512_load_ps(sums)), right = _mm512_mul_ps(factor, _mm512_load_ps(sums + 16));
       if (c.data != nullptr) {

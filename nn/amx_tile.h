@@ -19,6 +19,7 @@ namespace nibble::nn {
 inline constexpr int64_t kAmxRows = 16;     // of a tile
 inline constexpr int64_t kAmxSummed = 32;   // bf16 values along the summed axis of a tile of A
 inline constexpr int64_t kAmxColumns = 16;  // of a tile of B and of C
+inline constexpr int64_t kBlock = 2 * kAmxRows;  // rows and columns of a block of 2 x 2 tiles, also what attention sums at a step
 
 // GCC's tile loads do not say that they read memory: what was stored for them must be stored by now.
 NIBBLE_AMX_INLINE void before_tile_loads() { asm volatile("" ::: "memory"); }

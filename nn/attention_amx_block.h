@@ -7,8 +7,6 @@
 
 namespace nibble::nn {
 
-inline constexpr int64_t kBlock = 2 * kAmxRows;  // rows and columns of a block, also the summed length of a step
-
 // Rows of an operand, `stride` bytes apart.
 struct AmxOperand {
   const void* data;

@@ -23,7 +23,7 @@ Decoder::Decoder(const Model& model, int64_t capacity, const Place& place)
     const std::array<int64_t, 3> sizes{capacity, c.num_key_value_heads, c.head_dim};
     caches_.push_back({at::empty(sizes, options), at::empty(sizes, options), 0});
   }
-  logits_ = at::empty({c.vocab_size}, at::kFloat);
+  logits_ = at::empty({place.queue ? 1 : TokenStep::kMaxTokens, c.vocab_size}, at::kFloat);
   if (!place.queue) step_ = std::make_unique<TokenStep>(model, rope_, capacity);
 }
 
@@ -45,7 +45,7 @@ Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& 
   const auto at_once = static_cast<size_t>(step_ ? TokenStep::kMaxTokens : 1);
   if (length_ == 0 && (!step_ || ids.size() > at_once)) {
     run(ids, each);
-    return logits_;
+    return logits_[0];
   }
   for (size_t i = 0; i < ids.size(); i += at_once) {
     const auto part = ids.subspan(i, std::min(at_once, ids.size() - i));
@@ -56,16 +56,15 @@ Tensor Decoder::feed(std::span<const int32_t> ids, const std::function<void()>& 
     step_->run(part, caches_, logits_.mutable_data_ptr<float>());
     length_ += static_cast<int64_t>(part.size());
   }
-  return logits_;
+  return logits_[0];
 }
 
 Tensor Decoder::feed_each(std::span<const int32_t> ids) {
   expect_fits(ids);
   const auto tokens = static_cast<int64_t>(ids.size());
-  if (!draft_logits_.defined()) draft_logits_ = at::empty({TokenStep::kMaxTokens, model_.config.vocab_size}, at::kFloat);
-  step_->run(ids, caches_, draft_logits_.mutable_data_ptr<float>(), tokens);
+  step_->run(ids, caches_, logits_.mutable_data_ptr<float>(), tokens);
   length_ += tokens;
-  return draft_logits_.narrow(0, 0, tokens);
+  return logits_.narrow(0, 0, tokens);
 }
 
 void Decoder::take_back(int64_t tokens) {
@@ -104,7 +103,7 @@ void Decoder::run(std::span<const int32_t> ids, const std::function<void()>& eac
   if (step_) return step_->head(normed, logits_.mutable_data_ptr<float>());
   const Tensor logits = ws_.saved.take({1, model_.config.vocab_size}, model_.dtype);
   head_logits(model_.head, normed, logits, ws_);
-  logits_.copy_(logits.view({-1}));
+  logits_[0].copy_(logits.view({-1}));
 }
 
 int32_t choose_token(std::span<const float> logits, double temperature, uint64_t seed, uint64_t index) {

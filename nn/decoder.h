@@ -49,8 +49,7 @@ class Decoder {
   HostEmbedding host_embedding_;
   std::vector<KvCache> caches_;      // [L]
   std::unique_ptr<TokenStep> step_;  // on the CPU
-  Tensor logits_;                    // [V] fp32, on the CPU
-  Tensor draft_logits_;              // [kMaxTokens, V], from the first drafts on
+  Tensor logits_;                    // [kMaxTokens or 1, V] fp32, on the CPU
   int64_t capacity_;
   int64_t length_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "core/round_up.h"
 #include "nn/amx_product.h"
 #include "nn/avx512.h"
 #include "nn/elementwise.h"
@@ -42,7 +43,7 @@ bool add_gradient_by_tiles(const Tensor& h, const Tensor& x, float scale, const 
 // fn(first, last) for ranges of tokens that begin at a multiple of the kernels' tiles.
 template <class Fn>
 void each_token_range(int64_t tokens, const Fn& fn) {
-  at::parallel_for(0, (tokens + kTokenGrain - 1) / kTokenGrain, 1, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, ceil_div(tokens, kTokenGrain), 1, [&](int64_t begin, int64_t end) {
     fn(begin * kTokenGrain, std::min(tokens, end * kTokenGrain));
   });
 }

@@ -3,6 +3,7 @@
 // elsewhere as LibTorch's products; with a queue, on its device.
 #pragma once
 
+#include "core/round_up.h"
 #include "nn/amx_product.h"
 #include "nn/arena.h"
 #include "tensor/torch.h"
@@ -26,7 +27,7 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
 // What add_from_rank adds, for a product that adds it as it writes (amx_matmul): h and factor filled up with zeros.
 // REQUIRES amx_takes_low_rank
 LowRank padded_low_rank(const Tensor& h, const Tensor& factor, Factor which, float scale, Arena& scratch);
-inline int64_t padded_low_rank(int64_t rank) { return (rank + kLowRankStep - 1) / kLowRankStep * kLowRankStep; }
+inline int64_t padded_low_rank(int64_t rank) { return round_up(rank, kLowRankStep); }
 
 // da += scale * h^T x, or db += scale * x^T h. SHAPES h [T, R], x [T, N], gradient [R, N] or [N, R], fp32.
 void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float scale, const Tensor& gradient, Arena& scratch,

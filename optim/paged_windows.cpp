@@ -6,11 +6,10 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/round_up.h"
 
 namespace nibble::optim {
 namespace {
-
-int64_t pages_of(int64_t bytes, int64_t page_bytes) { return (bytes + page_bytes - 1) / page_bytes; }
 
 void check(const std::vector<StateGroup>& groups, int64_t page_bytes) {
   if (page_bytes < kSmallestPageBytes || (page_bytes & (page_bytes - 1)) != 0) {
@@ -33,7 +32,7 @@ std::vector<PagedWindow> plan_windows(const std::vector<StateGroup>& groups, int
   check(groups, page_bytes);
   int64_t total = 0, largest = 0;
   for (const StateGroup& group : groups) {
-    const int64_t pages = pages_of(group.bytes, page_bytes);
+    const int64_t pages = ceil_div(group.bytes, page_bytes);
     total += pages;
     largest = std::max(largest, pages);
   }
@@ -49,7 +48,7 @@ std::vector<PagedWindow> plan_windows(const std::vector<StateGroup>& groups, int
   std::vector<PagedWindow> windows;
   for (size_t i = 0; i < groups.size(); ++i) {
     const int64_t end = groups[i].offset + groups[i].bytes;
-    if (!windows.empty() && pages_of(end - windows.back().begin, page_bytes) <= most) {
+    if (!windows.empty() && ceil_div(end - windows.back().begin, page_bytes) <= most) {
       windows.back().groups += 1;
       windows.back().bytes = end - windows.back().begin;
     } else {

@@ -1,13 +1,12 @@
 #include "optim/state_layout.h"
+#include "core/round_up.h"
 
 namespace nibble::optim {
 namespace {
 
 constexpr int64_t kPartAlignment = 64;  // bytes: a cache line, and any vector
 
-int64_t aligned(int64_t offset, int64_t alignment) { return (offset + alignment - 1) / alignment * alignment; }
-
-int64_t moment_blocks(int64_t elements) { return (elements + kMomentBlock - 1) / kMomentBlock; }
+int64_t moment_blocks(int64_t elements) { return ceil_div(elements, kMomentBlock); }
 
 }  // namespace
 
@@ -18,13 +17,13 @@ StateLayout state_layout(const OptimizerConfig& config, const std::vector<Layout
   int64_t end = 0;
   const auto place = [&](int64_t bytes) {
     const int64_t offset = end;
-    end = aligned(offset + bytes, kPartAlignment);
+    end = round_up(offset + bytes, kPartAlignment);
     return offset;
   };
   for (size_t i = 0; i < params.size(); ++i) {
     const int64_t n = params[i].elements;
     if (i == 0 || params[i].layer != params[i - 1].layer) {
-      end = aligned(end, group_alignment_bytes);
+      end = round_up(end, group_alignment_bytes);
       layout.groups.push_back({end, 0});
       layout.group_chunks.push_back(layout.chunks.size());
     }

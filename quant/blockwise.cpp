@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/round_up.h"
 #include "gpu/runtime_table.h"
 #include "quant/blockwise_cpu.h"
 #include "quant/cuda_table.h"
@@ -65,7 +66,7 @@ void check_parts(const QuantizedWeight& q, at::Device device = at::kCPU) {
   }
   expect_part(q.codes, "codes", at::kByte, numel / 2 + numel % 2, device);
   if (!q.config.double_quant) return expect_part(q.absmax, "absmax", at::kFloat, q.blocks(), device);
-  const int64_t nested = (q.blocks() + kNestedBlocksize - 1) / kNestedBlocksize;
+  const int64_t nested = ceil_div(q.blocks(), kNestedBlocksize);
   expect_part(q.absmax_codes, "absmax codes", at::kByte, q.blocks(), device);
   expect_part(q.nested_absmax, "nested absmax", at::kFloat, nested, device);
 }
@@ -206,7 +207,7 @@ QuantizedWeight quantize(const Tensor& weight, const QuantConfig& config, const 
   span.absmax = absmax.mutable_data_ptr<float>();
   if (config.double_quant) {
     q.absmax_codes = at::empty({q.blocks()}, q.codes.options());
-    q.nested_absmax = at::empty({(q.blocks() + kNestedBlocksize - 1) / kNestedBlocksize}, absmax.options());
+    q.nested_absmax = at::empty({ceil_div(q.blocks(), kNestedBlocksize)}, absmax.options());
   } else {
     q.absmax = absmax;
   }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "core/round_up.h"
 #include "quant/blockwise.h"
 
 namespace nibble::quant {
@@ -22,7 +23,7 @@ struct Sums {
   int64_t not_finite = -1;  // flat index
 };
 
-int64_t pieces(int64_t n) { return (n + kPiece - 1) / kPiece; }
+int64_t pieces(int64_t n) { return ceil_div(n, kPiece); }
 
 template <class Work>
 void for_each_piece(int64_t n, const Work& work) {
@@ -114,7 +115,7 @@ Tensor reconstruct_integer(const Tensor& weight, double levels, int64_t blocksiz
   const Tensor values = weight.to(at::kDouble).contiguous().clone();
   auto* x = values.mutable_data_ptr<double>();
   const int64_t n = values.numel();
-  at::parallel_for(0, (n + blocksize - 1) / blocksize, kPiece / blocksize, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, ceil_div(n, blocksize), kPiece / blocksize, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t begin = block * blocksize, end = std::min(n, begin + blocksize);
       double absmax = 0.0;

@@ -327,7 +327,7 @@ int64_t optimizer_state_bytes(const PlanInput& input) {
   // A paged arena begins each layer on a page.
   constexpr int64_t kPage = int64_t{2} << 20, kLine = 64;
   const int64_t alignment = optim::optimizer_kind(input.optimizer.optim).paged ? kPage : kLine;
-  return (layer + alignment - 1) / alignment * alignment * (input.model.num_hidden_layers - 1) + layer;
+  return round_up(layer, alignment) * (input.model.num_hidden_layers - 1) + layer;
 }
 
 int64_t checkpoint_copy_bytes(const PlanInput& input) { return adapter_parameters(input) * input.element_bytes + optimizer_state_bytes(input); }

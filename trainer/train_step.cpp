@@ -4,12 +4,13 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/round_up.h"
 #include "nn/lora.h"
 
 namespace nibble::trainer {
 
 int64_t steps_per_epoch(int64_t batches_per_epoch, int64_t gradient_accumulation_steps) {
-  return (batches_per_epoch + gradient_accumulation_steps - 1) / gradient_accumulation_steps;
+  return ceil_div(batches_per_epoch, gradient_accumulation_steps);
 }
 
 StepPasses take_step(data::BatchStream& batches, const StepOptions& options, int64_t micro_step) {
