@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/amx.h"
+#include "core/prefetch.h"
 #include "core/round_up.h"
 #include "nn/amx_product_cpu.h"
 #include "nn/each_task.h"
@@ -19,6 +20,15 @@ constexpr int64_t kMostTerms = 2048;  // of a sum's part
 constexpr int64_t kGroupPanels = 4;   // packed at a time
 constexpr int64_t kBlockRows = 32;    // rows go by in blocks of a multiple of this,
 constexpr int64_t kBlockValues = 128 << 10;  // of at most so many values
+constexpr int64_t kLineValues = 32;  // of a cache line
+constexpr int64_t kBadStride = 1024;  // rows so many values apart lie in two sets of the first cache; a multiple of it: in one
+constexpr int64_t kSpreadColumns = 1024;  // from which spreading the left operand's rows pays
+constexpr int64_t kStripValues = 8192;  // of a 4-bit weight, decoded at a time: a third of the first cache
+
+// Whether a tile's 16 lines of rows so far apart lie in the same few sets of the first cache, and enough columns read them that a copy
+// costs less than it gains.
+bool needs_spreading(int64_t stride, int64_t columns) { return stride % kBadStride == 0 && columns >= kSpreadColumns; }
+int64_t spread_stride(int64_t values) { return round_up(values, 2 * kLineValues) + kLineValues; }  // an odd number of lines
 
 ConstRows rows_of(const Tensor& t) { return {elements<uint16_t>(t), t.stride(0)}; }
 
@@ -29,11 +39,29 @@ bool is_readable(const RightOperand& b) {
   return is_bf16(b.dense) && (b.dense.stride(0) == 1 || b.dense.stride(1) == 1);
 }
 
-// Memory of the calling thread, 64-byte aligned, for panels and partial sums: kept, since every product needs it.
+// Memory of the calling thread, 64-byte aligned: kept, since every product needs it.
+template <class Element>
+Element* kept(Tensor& memory, int64_t n) {
+  if (!memory.defined() || memory.numel() < n) memory = at::empty({n}, sizeof(Element) == 4 ? at::kFloat : at::kBFloat16);
+  return elements<Element>(memory);
+}
+
+// For panels and partial sums.
 float* thread_scratch(int64_t floats) {
   static thread_local Tensor memory;
-  if (!memory.defined() || memory.numel() < floats) memory = at::empty({floats}, at::kFloat);
-  return elements<float>(memory);
+  return kept<float>(memory, floats);
+}
+
+// A copy of the left operand where its own rows lie badly, else itself. Valid until the thread's next one.
+ConstRows spread(const ConstRows& x, int64_t rows, int64_t values, int64_t columns) {
+  if (!needs_spreading(x.stride, columns)) return x;
+  static thread_local Tensor memory;
+  const int64_t stride = spread_stride(values);
+  uint16_t* const copy = kept<uint16_t>(memory, rows * stride);
+  at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(x.data + i * x.stride, values, copy + i * stride);
+  });
+  return {copy, stride};
 }
 
 constexpr int64_t kGroupColumns = kGroupPanels * kPanelColumns;  // of a weight [K, N] that is decoded by rows: two blocks of 64 at a time
@@ -53,11 +81,12 @@ class Columns {
 
   int64_t count() const { return count_; }
 
-  // Values that a Packer of parts of so many terms decodes at a time.
-  int64_t decoded_values(int64_t terms) const { return in_ == 0 ? 0 : terms * (from_rows_ ? kPanelColumns : kGroupColumns); }
-
  private:
   friend class Packer;
+  ConstRows dense(int64_t column, int64_t k) const {
+    return {dense_.data + (from_rows_ ? column * dense_.stride + k : k * dense_.stride + column), dense_.stride};
+  }
+
   bool from_rows_;
   ConstRows dense_{};
   quant::DequantizeSpan span_;
@@ -65,59 +94,53 @@ class Columns {
   int64_t count_;
 };
 
-// Packs panels of Columns, one thread's.
+// Packs the terms [k, k + terms) of up to four panels of Columns, those from `column` to `end`. Panels begin
+// panel_stride values apart, at least panel_values(terms).
 class Packer {
  public:
-  // Of columns below `end`. SHAPES decoded [columns.decoded_values()]
-  Packer(const Columns& columns, int64_t end, uint16_t* decoded) : c_(columns), end_(end), decoded_(decoded) {}
+  Packer(const Columns& columns, int64_t column, int64_t end) : c_(columns), column_(column), end_(end) {}
 
-  // The terms [k, k + terms) of the columns from `column` on.
-  void pack(int64_t column, int64_t count, int64_t k, int64_t terms, int64_t step, uint16_t* panel) {
-    if (c_.from_rows_) {
-      pack_panel_from_rows_cpu(rows(column, count, k, terms), count, terms, step, panel);
-    } else {
-      pack_panel_from_columns_cpu(columns(column, count, k, terms), count, terms, step, panel);
-    }
+  void pack(int64_t k, int64_t terms, int64_t step, uint16_t* panels, int64_t panel_stride) const {
+    const int64_t across = c_.from_rows_ ? kPanelColumns : kGroupColumns;
+    const int64_t strip = c_.from_rows_ && c_.in_ == 0 ? terms : kStripValues / across / step * step;
+    for (int64_t s = 0; s < terms; s += strip) pack_strip(k + s, std::min(strip, terms - s), step, s, panels, panel_stride);
   }
 
  private:
-  ConstRows rows(int64_t column, int64_t count, int64_t k, int64_t terms) const {
-    if (c_.in_ == 0) return {c_.dense_.data + column * c_.dense_.stride + k, c_.dense_.stride};
-    if (terms == c_.in_) {
-      decode(column * c_.in_, count * c_.in_, decoded_);
-    } else {
-      for (int64_t i = 0; i < count; ++i) decode((column + i) * c_.in_ + k, terms, decoded_ + i * terms);
+  // Terms from k on, which are those from `done` on of the panels.
+  void pack_strip(int64_t k, int64_t terms, int64_t step, int64_t done, uint16_t* panels, int64_t panel_stride) const {
+    const auto pack_panel = c_.from_rows_ ? pack_panel_from_rows_cpu : pack_panel_from_columns_cpu;
+    alignas(64) uint16_t decoded[kStripValues];
+    const bool in_columns = c_.in_ > 0 && !c_.from_rows_, in_rows = c_.in_ > 0 && c_.from_rows_;
+    if (in_columns) {
+      for (int64_t i = 0; i < terms; ++i) decode((k + i) * c_.in_ + column_, end_ - column_, 16 * c_.in_, decoded + i * kGroupColumns);
     }
-    return {decoded_, terms};
+    for (int64_t column = column_; column < end_; column += kPanelColumns, panels += panel_stride) {
+      const int64_t count = std::min(kPanelColumns, end_ - column);
+      if (in_rows) {
+        for (int64_t i = 0; i < count; ++i) decode((column + i) * c_.in_ + k, terms, 2 * terms, decoded + i * terms);
+      }
+      const ConstRows w = in_rows ? ConstRows{decoded, terms} : in_columns ? ConstRows{decoded + (column - column_), kGroupColumns} : c_.dense(column, k);
+      pack_panel(w, count, terms, step, panels + done * stored_columns(count));
+    }
   }
 
-  ConstRows columns(int64_t column, int64_t count, int64_t k, int64_t terms) {
-    if (c_.in_ == 0) return {c_.dense_.data + k * c_.dense_.stride + column, c_.dense_.stride};
-    if (k != group_k_ || column < group_begin_ || column + count > group_end_) {
-      group_k_ = k;
-      group_begin_ = column;
-      group_end_ = std::min(column + kGroupColumns, end_);
-      for (int64_t i = 0; i < terms; ++i) decode((k + i) * c_.in_ + group_begin_, group_end_ - group_begin_, decoded_ + i * kGroupColumns);
-    }
-    return {decoded_ + (column - group_begin_), kGroupColumns};
-  }
-
-  void decode(int64_t begin, int64_t count, uint16_t* out) const {
+  // Elements of a row, and fetches the codes that lie `ahead` elements later: decoding would wait for memory most of its time.
+  void decode(int64_t begin, int64_t count, int64_t ahead, uint16_t* out) const {
     static const quant::Isa isa = quant::best_isa();
+    prefetch_bytes(c_.span_.codes + (begin + ahead) / 2, count / 2);
     quant::dequantize_cpu(c_.span_, begin, begin + count, out, isa);
   }
 
   const Columns& c_;
-  int64_t end_;
-  uint16_t* decoded_;
-  int64_t group_k_ = -1, group_begin_ = 0, group_end_ = 0;  // what `decoded_` holds of a weight that is decoded by rows
+  int64_t column_, end_;
 };
 
 // One product, shared out by groups of panels, or by rows where there are too few panels.
 class Product {
  public:
   Product(const Tensor& a, const RightOperand& b)
-      : x_(rows_of(a)), rows_(a.size(0)), summed_(a.size(1)), step_(amx_step(summed_)), b_(b),
+      : rows_(a.size(0)), summed_(a.size(1)), step_(amx_step(summed_)), b_(b), x_(spread(rows_of(a), rows_, summed_, b_.count())),
         panels_(ceil_div(b_.count(), kPanelColumns)), part_(std::min(summed_, kMostTerms / step_ * step_)) {}
 
   // finish(product, first row, first column) writes what a panel's sums become.
@@ -147,21 +170,20 @@ class Product {
   void sum(int64_t first_panel, int64_t last_panel, int64_t first_row, int64_t last_row, const Finish& finish) const {
     const int64_t rows = last_row - first_row;
     const bool in_parts = part_ < summed_;
-    const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), decoded_floats = round_up(b_.decoded_values(part_) / 2, 16);
-    const int64_t sums = in_parts ? rows * kPanelColumns : 0;
-    float* const scratch = thread_scratch(kGroupPanels * (panel_floats + sums) + decoded_floats);
-    float* const partials = scratch + kGroupPanels * panel_floats + decoded_floats;
-    const auto panel = [&](int64_t p) { return reinterpret_cast<uint16_t*>(scratch + (p - first_panel) * panel_floats); };
-    Packer packer(b_, std::min(last_panel * kPanelColumns, b_.count()), reinterpret_cast<uint16_t*>(scratch + kGroupPanels * panel_floats));
+    const int64_t panel_floats = round_up(panel_values(part_) / 2, 16), sums = in_parts ? rows * kPanelColumns : 0;
+    float* const scratch = thread_scratch(kGroupPanels * (panel_floats + sums));
+    float* const partials = scratch + kGroupPanels * panel_floats;
+    auto* const panels = reinterpret_cast<uint16_t*>(scratch);
+    const Packer packer(b_, first_panel * kPanelColumns, std::min(last_panel * kPanelColumns, b_.count()));
     const int64_t block = std::max<int64_t>(kBlockRows, kBlockValues / part_ / kBlockRows * kBlockRows);
     for (int64_t k = 0; k < summed_; k += part_) {
       const int64_t terms = std::min(part_, summed_ - k);
-      for (int64_t p = first_panel; p < last_panel; ++p) packer.pack(p * kPanelColumns, columns_of(p), k, terms, step_, panel(p));
+      packer.pack(k, terms, step_, panels, 2 * panel_floats);
       for (int64_t row = 0; row < rows; row += block) {
         const ConstRows x{x_.data + (first_row + row) * x_.stride + k, x_.stride};
         for (int64_t p = first_panel; p < last_panel; ++p) {
           float* const partial = in_parts ? partials + (p - first_panel) * sums + row * kPanelColumns : nullptr;
-          const PanelProduct product{x, std::min(block, rows - row), terms, step_, panel(p), columns_of(p), partial};
+          const PanelProduct product{x, std::min(block, rows - row), terms, step_, panels + (p - first_panel) * 2 * panel_floats, columns_of(p), partial};
           if (k + terms < summed_) {
             sum_panel_product_cpu(product, k > 0);
           } else {
@@ -174,9 +196,9 @@ class Product {
 
   int64_t columns_of(int64_t panel) const { return std::min(kPanelColumns, b_.count() - panel * kPanelColumns); }
 
-  ConstRows x_;
   int64_t rows_, summed_, step_;
   Columns b_;
+  ConstRows x_;
   int64_t panels_, part_;
 };
 
@@ -192,7 +214,11 @@ bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank) {
 
 int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns) {
   const int64_t terms = std::min(summed, kMostTerms);
-  return 2 * terms * 2 * kGroupColumns + (summed > kMostTerms ? 4 * rows * std::min(round_up(columns, kPanelColumns), kGroupColumns) : 0);
+  return 2 * terms * kGroupColumns + (summed > kMostTerms ? 4 * rows * std::min(round_up(columns, kPanelColumns), kGroupColumns) : 0);
+}
+
+int64_t amx_left_bytes(int64_t rows, int64_t summed, int64_t columns) {
+  return needs_spreading(summed, columns) ? 2 * rows * spread_stride(summed) : 0;
 }
 
 bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const Tensor& out, float beta, float alpha, const LowRank& low) {
@@ -215,7 +241,7 @@ bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const T
     if (factor) {
       const ConstRows h = rows_of(low.h);
       part = {{h.data + row * h.stride, h.stride}, panel, low.h.size(1), low.scale};
-      Packer(*factor, factor->count(), nullptr).pack(column, product.columns, 0, part.rank, kLowRankStep, panel);
+      Packer(*factor, column, column + product.columns).pack(0, part.rank, kLowRankStep, panel, 0);
     }
     store_panel_product_cpu(product, alpha, part, added(row, column), y + row * stride + column, stride);
   });

@@ -42,8 +42,10 @@ bool amx_matmul(const Tensor& c, const Tensor& a, const RightOperand& b, const T
 bool amx_takes(int64_t rows, int64_t summed);
 bool amx_takes_low_rank(int64_t rows, int64_t summed, int64_t rank);
 
-// What a thread keeps for a product of these sizes, at most: panels, what a 4-bit weight is decoded into, sums of parts.
+// What a thread keeps for a product of these sizes, at most: panels and sums of parts.
 int64_t amx_thread_bytes(int64_t rows, int64_t summed, int64_t columns);
+// What the thread that asks for it keeps besides, at most: the left operand, where its rows are a multiple of 4 KiB apart.
+int64_t amx_left_bytes(int64_t rows, int64_t summed, int64_t columns);
 
 // Whether amx_add_product takes bf16 tensors with so many terms of a sum.
 bool amx_takes_sum(int64_t summed);

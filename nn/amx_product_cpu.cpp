@@ -101,6 +101,7 @@ NIBBLE_AMX void pack_panel_from_rows_cpu(const ConstRows& w, int64_t columns, in
 }
 
 NIBBLE_AMX void pack_panel_from_columns_cpu(const ConstRows& w, int64_t columns, int64_t summed, int64_t step, uint16_t* panel) {
+  constexpr int64_t kAhead = 32;  // rows: no CPU foresees steps of more than a page, and all of a matrix in memory would be waited for
   const int64_t tile = step * kAmxColumns;
   const __mmask32 mask = first_columns(columns);
   // Interleaving stays within 128 bits: of columns 0-31, the first tile gets 0-3, 8-11, 16-19, 24-27. This puts them in order first.
@@ -109,6 +110,8 @@ NIBBLE_AMX void pack_panel_from_columns_cpu(const ConstRows& w, int64_t columns,
   for (int64_t k = 0; k < summed; k += step, panel += narrow ? tile : 2 * tile) {
     for (int64_t i = 0; i < step; i += 2) {
       const uint16_t* row = w.data + (k + i) * w.stride;
+      _mm_prefetch(reinterpret_cast<const char*>(row + kAhead * w.stride), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(row + (kAhead + 1) * w.stride), _MM_HINT_T1);
       const __m512i low = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(mask, row));
       const __m512i high = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi16(mask, row + w.stride));
       _mm512_store_si512(panel + 16 * i, _mm512_unpacklo_epi16(low, high));

@@ -11,7 +11,10 @@
 
 namespace nibble::nn {
 
-inline constexpr int64_t kPanelColumns = 32;  // or 16, where a panel has no more
+inline constexpr int64_t kPanelColumns = 32;
+
+// Columns that are stored of a panel of so many.
+inline int64_t stored_columns(int64_t columns) { return columns > kPanelColumns / 2 ? kPanelColumns : kPanelColumns / 2; }
 
 // How many terms of a sum a tile takes at a time: an even number of at most 32 that divides `summed`, as large as possible. 0:
 // there is none of at least 8.

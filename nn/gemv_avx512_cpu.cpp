@@ -10,6 +10,7 @@
 #include <bit>
 
 #include "core/bf16.h"
+#include "core/prefetch.h"
 #include "quant/blockwise_math.h"
 #include "quant/layout_constants.h"
 
@@ -23,12 +24,6 @@ namespace nibble::nn {
 namespace {
 
 constexpr int64_t kScalesAtOnce = 256;  // pieces, of one row or of several, whose scales are rebuilt together
-
-// Fetches what will be read 4 KiB later: the prefetchers of some CPUs do not keep up with a weight in memory (docs/kernels.md).
-inline void prefetch_ahead(const void* at) {
-  constexpr int64_t kAhead = 4096;
-  _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
-}
 
 const float* codebook(QuantType type) {
   return (type == QuantType::kNf4 ? quant::kNf4Codebook : quant::kFp4Codebook).data();

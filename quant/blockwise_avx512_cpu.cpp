@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/prefetch.h"
 #include "quant/code_cells.h"
 
 // g++ 12 takes the undefined sources of its own AVX-512 intrinsics for uninitialized variables of ours.
@@ -33,6 +34,7 @@ NIBBLE_AVX512 inline uint32_t magnitude_max(const Value* x, int64_t n) {
   const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMagnitudeMask));
   __m512i even = _mm512_setzero_si512(), odd = even;
   for (int64_t i = 0; i < n; i += 32) {
+    prefetch_ahead(x + i);
     even = _mm512_max_epu32(even, _mm512_and_si512(_mm512_castps_si512(load16(x + i)), mask));
     odd = _mm512_max_epu32(odd, _mm512_and_si512(_mm512_castps_si512(load16(x + i + 16)), mask));
   }

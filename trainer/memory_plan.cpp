@@ -252,12 +252,20 @@ class Planner {
     const int64_t panel = largest_linear(in_) * in_.element_bytes, passes = in_.choices.parallel_passes;
     if (!on_tiles()) return !in_.load_in_4bit ? 0 : on_device() ? 2 * arena_bytes(panel) : passes * panel;
     const int64_t tokens = std::max(in_.pass_tokens, in_.eval_tokens);
-    int64_t most = nn::amx_thread_bytes(std::min(tokens, in_.choices.loss_chunk_tokens), c_.vocab_size, c_.hidden_size);
+    int64_t most = 0, left = 0;
+    const auto product = [&](int64_t rows, int64_t summed, int64_t columns) {
+      most = std::max(most, nn::amx_thread_bytes(rows, summed, columns));
+      left = std::max(left, nn::amx_left_bytes(rows, summed, columns));
+    };
+    const int64_t chunk = std::min(tokens, in_.choices.loss_chunk_tokens);
+    product(chunk, c_.vocab_size, c_.hidden_size);
+    product(chunk, c_.hidden_size, c_.vocab_size);
     for (int p = 0; p < nn::kProjections; ++p) {
       const nn::LinearShape shape = nn::projection_shape(c_, static_cast<nn::Projection>(p));
-      most = std::max({most, nn::amx_thread_bytes(tokens, shape.in, shape.out), nn::amx_thread_bytes(tokens, shape.out, shape.in)});
+      product(tokens, shape.in, shape.out);
+      product(tokens, shape.out, shape.in);
     }
-    return std::max<int64_t>(passes, in_.cores) * most;
+    return std::max<int64_t>(passes, in_.cores) * most + passes * left;
   }
 
   void libraries() {

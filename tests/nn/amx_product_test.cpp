@@ -33,7 +33,8 @@ struct Shape {
 
 // Whole blocks and every kind of rest of rows and columns; steps of 32, 30, 24, 20, 16 and 8 terms; sums in several parts.
 const Shape kShapes[] = {{64, 96, 64},  {16, 32, 32},   {17, 16, 33},  {31, 64, 1},    {33, 48, 31},    {100, 24, 48}, {47, 100, 65},
-                         {63, 8, 16},   {65, 90, 100},  {200, 576, 192}, {96, 2080, 70}, {40, 4100, 40}, {16, 6176, 16}};
+                         {63, 8, 16},   {65, 90, 100},  {200, 576, 192}, {96, 2080, 70}, {40, 4100, 40}, {16, 6176, 16},
+                         {40, 1024, 1040}};
 
 class AmxProduct : public testing::TestWithParam<std::tuple<Shape, bool>> {
  protected:
@@ -136,14 +137,14 @@ TEST_P(AmxProduct, ARowDependsNeitherOnTheOthersNorOnThreads) {
   }
 }
 
-// Whole weights, several parts of a sum, ragged blocks and groups of columns: the same bits as of the decoded weight.
+// Whole weights, several parts of a sum and strips of a part, ragged blocks and groups of columns: the bits of the decoded weight.
 TEST(AmxMatmul, DecodesA4BitWeightAsItGoes) {
   struct Case {
     int64_t out, in;
     bool double_quant;
   };
   for (const Case& c : {Case{96, 64, true}, Case{200, 576, true}, Case{576, 192, false}, Case{70, 2112, true}, Case{2112, 70, false},
-                        Case{40, 90, true}}) {
+                        Case{40, 90, true}, Case{330, 300, true}}) {
     quant::QuantConfig config;
     config.double_quant = c.double_quant;
     const quant::QuantizedWeight weight = quant::quantize(random_bf16({c.out, c.in}, 1), config);
@@ -171,6 +172,20 @@ TEST(AmxMatmul, WritesAndReadsOnlyItsPartOfWiderRows) {
   expect_near(part, expected, wide(left).abs().mm(wide(right).abs()), 64, {expected});
   EXPECT_TRUE(out.narrow(1, 0, 10).eq(7.0).all().item<bool>());
   EXPECT_TRUE(out.narrow(1, 50, 50).eq(7.0).all().item<bool>());
+}
+
+TEST(AmxMatmul, CopiesRowsThatLieInOneSetOfTheCacheAndNoMore) {
+  const Tensor a = random_bf16({50, 2048}, 1).narrow(1, 100, 512), b = random_bf16({512, 1040}, 2);
+  const Tensor got = at::full({50, 1040}, NAN, at::kBFloat16), expected = got.clone();
+  if (!amx_matmul({}, a, b, got, 0.0f, 1.0f)) {
+    EXPECT_FALSE(amx_bf16_usable());
+    return;
+  }
+  ASSERT_TRUE(amx_matmul({}, a.contiguous(), b, expected, 0.0f, 1.0f));
+  EXPECT_TRUE(got.equal(expected));
+  EXPECT_GE(amx_left_bytes(50, 2048, 1024), 2 * 50 * 2048);
+  EXPECT_EQ(amx_left_bytes(50, 2048, 1000), 0) << "too few columns to be worth it";
+  EXPECT_EQ(amx_left_bytes(50, 576, 1536), 0);
 }
 
 TEST(AmxMatmul, LeavesWhatItDoesNotTake) {
