@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/round_up.h"
 
 namespace nibble::io {
 namespace {
@@ -219,7 +220,7 @@ void GgufFile::check_layout() {
   if (alignment < 1 || alignment > (int64_t{1} << 30) || !std::has_single_bit(static_cast<uint64_t>(alignment))) {
     throw FormatError(fmt::format("general.alignment is {}, it must be a power of two; {}", alignment, kAgain), path);
   }
-  data_begin_ = (data_begin_ + alignment - 1) / alignment * alignment;
+  data_begin_ = round_up(data_begin_, alignment);
   std::vector<const GgufTensor*> by_place;
   for (GgufTensor& tensor : tensors_) {
     if (tensor.begin % alignment != 0) {

@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "core/round_up.h"
 #include "gpu/runtime_table.h"
 
 namespace nibble::nn {
 namespace {
 
 constexpr int64_t kAlignment = 256;  // of every tensor in a slot, as cudaMalloc gives it
-
-int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 // Calls each(tensor) with the parts of every packed weight of a layer, always in the same order.
 template <class LayerType, class Each>
@@ -32,7 +31,7 @@ PinnedFeed::PinnedFeed(Model& model, const Place& place, const std::function<voi
   if (!place_.queue) throw std::logic_error("a pinned base needs a device to go to");
   for (const nn::Layer& layer : model.layers) {
     Layer place_of{pinned_bytes_, 0};
-    each_part(layer, [&](const Tensor& part) { place_of.bytes += aligned(static_cast<int64_t>(part.nbytes())); });
+    each_part(layer, [&](const Tensor& part) { place_of.bytes += round_up(static_cast<int64_t>(part.nbytes()), kAlignment); });
     pinned_bytes_ += place_of.bytes;
     slot_bytes_ = std::max(slot_bytes_, place_of.bytes);
     layers_.push_back(place_of);
@@ -47,7 +46,7 @@ PinnedFeed::PinnedFeed(Model& model, const Place& place, const std::function<voi
         at::from_blob(pinned_ + layers_[l].offset + offset, part.sizes(), part.options()).copy_(part);
         // The host's copy goes, and its memory with it.
         part = at::for_blob(slot + offset, part.sizes()).options(place_.options(part.scalar_type())).target_device(place_.device).make_tensor();
-        offset += aligned(bytes);
+        offset += round_up(bytes, kAlignment);
       });
       if (taken) taken(static_cast<int64_t>(l));
     }

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/round_up.h"
 
 namespace nibble::optim {
 namespace {
@@ -16,7 +17,7 @@ constexpr int64_t kAll = INT64_MAX;
 int64_t frame_bytes_for(const std::vector<PagedWindow>& windows, int64_t page_bytes) {
   int64_t largest = 0;
   for (const PagedWindow& window : windows) largest = std::max(largest, window.bytes);
-  return (largest + page_bytes - 1) / page_bytes * page_bytes;
+  return round_up(largest, page_bytes);
 }
 
 }  // namespace

@@ -5,12 +5,13 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/round_up.h"
 #include "gpu/runtime_table.h"
 
 namespace nibble::optim {
 namespace {
 
-int64_t mib(int64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+int64_t mib(int64_t bytes) { return ceil_div(bytes, 1 << 20); }
 
 PagedChoice choose_on_device(const PagedOptions& options, int64_t arena_bytes, int64_t wanted_bytes) {
   const gpu::DeviceInfo info = options.queue.module->runtime->device_info(options.device);
@@ -42,7 +43,7 @@ const char* paged_memory_name(PagedMemory memory) {
 
 PagedChoice choose_paged_memory(const PagedOptions& options, int64_t arena_bytes) {
   const int64_t page = options.page_bytes;
-  const int64_t whole = (arena_bytes + page - 1) / page * page;
+  const int64_t whole = round_up(arena_bytes, page);
   const int64_t wanted = options.budget_bytes > 0 ? std::min(options.budget_bytes / page * page, whole) : whole;
   if (options.queue) return choose_on_device(options, arena_bytes, wanted);
   if (wanted == whole) return {PagedMemory::kHost, whole};

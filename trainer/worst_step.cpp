@@ -5,6 +5,7 @@
 #include <queue>
 #include <vector>
 
+#include "core/round_up.h"
 #include "nn/lora.h"
 
 namespace nibble::trainer {
@@ -59,7 +60,7 @@ PassBatch worst_pass(const WorstShape& shape, int64_t vocab_size) {
   // As many documents as fit: the first as long as any, the others of equal length, none longer than it.
   const int64_t longest = std::clamp<int64_t>(shape.longest, 1, shape.tokens);
   const int64_t rest = shape.tokens - longest;
-  const int64_t others = rest == 0 ? 0 : std::clamp(shape.documents - 1, (rest + longest - 1) / longest, rest);
+  const int64_t others = rest == 0 ? 0 : std::clamp(shape.documents - 1, ceil_div(rest, longest), rest);
   PassBatch pass;
   pass.document_starts.push_back(0);
   const auto add_document = [&](int64_t length) {
