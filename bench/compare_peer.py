@@ -4,13 +4,14 @@
     bench/compare_peer.py --peer-script PEER.py --model HF_FOLDER --data ALPACA.jsonl \\
         [--nibble build/release/bin/nibble] [--peer-python .deps/peer/bin/python] [--rounds 3] [--steps 20] \\
         [--seq 512] [--batch 2] [--rows ROWS.jsonl] [--threads 2] [--work runs/compare] \\
-        [--peer-option=--no-checkpointing] [--json OUT.json]
+        [--peer-option=--no-checkpointing] [--bench-cpu build/release/bin/bench_cpu] [--json OUT.json]
 
 The peer (transformers + PEFT + bitsandbytes) makes the rows and the adapter once; then every round runs the peer and
 nibble one after the other: NF4 with double quantization, r = 16 on all linear layers, `batch` rows of `seq` tokens a step,
 constant learning rate 2e-4, no dropout, no weight decay, gradients clipped at 1. With --rows the rows are those of the file,
 of any length up to `seq`: the peer pads a batch to its longest row, and tokens are counted without padding on both sides.
-What is compared:
+With --bench-cpu, what products and copies reach is measured before each of nibble's runs and goes into the JSON, for shares of it:
+a machine that is shared changes from minute to minute. What is compared:
 
     tokens/s       median step, as each reports it         (nibble / peer, higher is better)
     peak memory    the process's peak resident set         (nibble / peer, lower is better)
@@ -126,6 +127,7 @@ def arguments():
     p.add_argument("--nibble", type=pathlib.Path, default=root / "build/release/bin/nibble")
     p.add_argument("--peer-python", type=pathlib.Path, default=deps / "peer/bin/python")
     p.add_argument("--peer-option", action="append", default=[], help="passed on to the peer, may be repeated")
+    p.add_argument("--bench-cpu", type=pathlib.Path, help="measure the machine's rates before each of nibble's runs")
     p.add_argument("--work", type=pathlib.Path, default=root / "runs/compare")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=20)
@@ -159,7 +161,7 @@ def main():
         make_rows([*peer_command(a, a.steps), "--data", a.data, "--write-rows", rows, "--save-init", adapter], of_peer,
                   a.work / "prepare.log", lambda: rows.is_file() and rows.read_bytes().count(b"\n") == count)
 
-    results = {"peer": [], "nibble": []}
+    results = {"peer": [], "nibble": [], "rates": []}
     findings = []
     for round_number in range(1, a.rounds + 1):
         print(f"round {round_number} of {a.rounds}", file=sys.stderr, flush=True)
@@ -168,6 +170,8 @@ def main():
         output = a.work / f"nibble_{round_number}"
         config = a.work / f"nibble_{round_number}.yaml"
         config.write_text(nibble_config(a, rows, adapter, output))
+        if a.bench_cpu:
+            results["rates"].append(run([a.bench_cpu, "rates"], environment, a.work / f"rates_{round_number}.log"))
         ours = run([a.nibble, "train", config, "--json"], environment, a.work / f"nibble_{round_number}.log")
         ours["loss"] = losses_of_run(output)
         del ours["output_dir"]  # of this machine only

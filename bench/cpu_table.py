@@ -9,7 +9,7 @@ Parts, each callable alone:
 
     rates       what matrix products (LibTorch's and nibble's own) and plain copies reach here: the limits of all below (always measured)
     training    bench/compare_peer.py for each case: both sides take turns on the same rows and must reach the same losses; products
-                are measured again before and after each case, for its share of them
+                are measured again before each of nibble's runs, for its share of them
     load        load and quantize a bf16 checkpoint of 1.1B random weights
     start       from the packed cache of that model to the first batch
     merge       adapter into base and written, against merge_and_unload and save_pretrained
@@ -107,9 +107,8 @@ def best_products(rates):
     return max(*rates["bf16_gflops"].values(), *rates["nibble_bf16_gflops"].values())
 
 
-def products_now(b, which):
+def products_at_shapes(rates, which):
     """GFLOP/s of bf16 products at the shapes of the model, the faster of the two at each: what its linears can take at best."""
-    rates = b.run([b.a.bench_cpu, "rates"], "rates")[0]
     return statistics.harmonic_mean(max(rates[side][shape] for side in ("bf16_gflops", "nibble_bf16_gflops")) for shape in SHAPES[which])
 
 
@@ -145,7 +144,8 @@ def training(b):
             rows = b.a.work / "rows_as_they_come.jsonl"
             b.peer("rows", "rows", b.a.model, b.a.data, rows, "--max-length", seq)
             command += ["--rows", rows]
-        before = products_now(b, which)
+        if which != "rows":
+            command += ["--bench-cpu", b.a.bench_cpu]
         done = subprocess.run([str(c) for c in command], stdout=sys.stderr, env=b.environment)
         if not (b.a.work / "training.json").is_file():
             fail(f"training {name}: compare_peer.py ended with {done.returncode}")
@@ -155,8 +155,11 @@ def training(b):
         rate = median["tokens_per_s"]["nibble"]
         if which != "rows":
             config = json.loads((pathlib.Path(model) / "config.json").read_text())
-            result["products_gflops"] = [before, products_now(b, which)]  # a machine that is shared changes from minute to minute
-            result["share_of_products"] = rate * flop_per_token(config, seq, 16) * 1e-9 / statistics.mean(result["products_gflops"])
+            gflop = flop_per_token(config, seq, 16) * 1e-9
+            rounds = result["rounds"]
+            result["products_gflops"] = [products_at_shapes(rates, which) for rates in rounds["rates"]]
+            shares = [ours["tokens_per_s"] * gflop / products for ours, products in zip(rounds["nibble"], result["products_gflops"])]
+            result["shares_of_products"], result["share_of_products"] = shares, statistics.median(shares)
         results[name] = {key: value for key, value in result.items() if key != "rounds"}
         figures = median["tokens_per_s"]
         b.figure(f"{name}: tokens/s", rate, figures["peer"], figures["ratio"], must, aim)

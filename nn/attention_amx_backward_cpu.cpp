@@ -19,30 +19,8 @@ namespace {
 constexpr int64_t kBackwardKeys = 128;      // keys whose gradients are summed at a time
 constexpr int64_t kQueries = kTileColumns;  // queries taken at a time
 
-struct BackwardScratch {
-  PackedQueries queries;
-  // One block of keys.
-  uint16_t *k, *v;      // [kBackwardKeys, D]
-  uint32_t* k_pairs;    // [kBackwardKeys / 2][D]
-  uint32_t* k_columns;  // [D][kBackwardKeys / 2], k^T
-  float *dk, *dv;       // [kBackwardKeys, D]
-  uint32_t* ds_pairs;   // [kBackwardKeys / 2, 64]
-  // A strip of 32 keys.
-  float *scores, *dp;  // [kBlock, 64]
-  uint16_t *p, *ds;    // [kBlock, 64]
-};
-
-// -> bytes
 int64_t carve(void* scratch, int64_t tokens, int64_t width, BackwardScratch& s) {
-  Carver carver(scratch);
-  carve_queries(carver, tokens, width, s.queries);
-  for (uint16_t** part : {&s.k, &s.v}) carver.take(*part, kBackwardKeys * width);
-  for (uint32_t** part : {&s.k_pairs, &s.k_columns}) carver.take(*part, kBackwardKeys / 2 * width);
-  for (float** part : {&s.dk, &s.dv}) carver.take(*part, kBackwardKeys * width);
-  carver.take(s.ds_pairs, kBackwardKeys / 2 * kQueries);
-  for (float** part : {&s.scores, &s.dp}) carver.take(*part, kBlock * kQueries);
-  for (uint16_t** part : {&s.p, &s.ds}) carver.take(*part, kBlock * kQueries);
-  return carver.bytes();
+  return carve_backward(scratch, tokens, width, kBackwardKeys, kBlock, /*transposes_keys=*/true, s);
 }
 
 // The keys [key, key + keys) of the head, with zeros up to `rows`.

@@ -21,23 +21,8 @@ constexpr int64_t kKeys = 256;  // keys between two updates of the running maxim
 // Elements from row to row, no powers of two: the rows of a tile would meet in few sets of the cache.
 constexpr int64_t kScoreRow = kKeys + 16, kProbabilityRow = kKeys + 32;
 
-struct ForwardScratch {
-  uint16_t* q;       // [kAmxForwardRows, D]
-  SoftmaxRows rows;  // of kAmxForwardRows
-  float* scores;     // [kBlock, kScoreRow]
-  uint16_t* p;       // [kBlock, kProbabilityRow]
-};
-
-// -> bytes
 int64_t carve(void* scratch, int64_t width, ForwardScratch& s) {
-  Carver carver(scratch);
-  carver.take(s.q, kAmxForwardRows * width);
-  carver.take(s.rows.sums, kAmxForwardRows * width);
-  carver.take(s.rows.max, kAmxForwardRows);
-  carver.take(s.rows.total, kAmxForwardRows * 16);
-  carver.take(s.scores, kBlock * kScoreRow);
-  carver.take(s.p, kBlock * kProbabilityRow);
-  return carver.bytes();
+  return carve_forward(scratch, kAmxForwardRows, width, kBlock * kScoreRow, kBlock * kProbabilityRow, s);
 }
 
 // The strip's queries from `query` on, rows [row, row + kBlock) of the task, against the keys [begin, end), multiples of kBlock.

@@ -20,29 +20,8 @@ namespace {
 constexpr int64_t kBackwardKeys = 96;       // keys whose gradients are summed at a time
 constexpr int64_t kQueries = kTileColumns;  // queries of a tile
 
-struct BackwardScratch {
-  PackedQueries queries;
-  // One block of keys.
-  uint16_t *k, *v;    // [kBackwardKeys, D]
-  uint32_t* k_pairs;  // [kBackwardKeys / 2][D]
-  float *dk, *dv;     // [kBackwardKeys, D]
-  // One tile.
-  float *scores, *dp;  // [kTileRows, 64]
-  uint16_t *p, *ds;    // [kTileRows, 64]
-  uint32_t* ds_pairs;  // [kBackwardKeys / 2, 64]
-};
-
-// -> bytes
 int64_t carve(void* scratch, int64_t tokens, int64_t width, BackwardScratch& s) {
-  Carver carver(scratch);
-  carve_queries(carver, tokens, width, s.queries);
-  for (uint16_t** part : {&s.k, &s.v}) carver.take(*part, kBackwardKeys * width);
-  carver.take(s.k_pairs, kBackwardKeys / 2 * width);
-  for (float** part : {&s.dk, &s.dv}) carver.take(*part, kBackwardKeys * width);
-  for (float** part : {&s.scores, &s.dp}) carver.take(*part, kTileRows * kQueries);
-  for (uint16_t** part : {&s.p, &s.ds}) carver.take(*part, kTileRows * kQueries);
-  carver.take(s.ds_pairs, kBackwardKeys / 2 * kQueries);
-  return carver.bytes();
+  return carve_backward(scratch, tokens, width, kBackwardKeys, kTileRows, /*transposes_keys=*/false, s);
 }
 
 // Keys [key, key + kTileRows), rows `row` of their block, against the 64 queries from `query`. -> whether any pair sees

@@ -22,23 +22,8 @@ namespace {
 constexpr int64_t kForwardRows = kAvx512ForwardRows;
 constexpr int64_t kKeys = 2 * kTileColumns;  // keys between two updates of the running maximum
 
-struct ForwardScratch {
-  uint16_t* q;       // [kForwardRows, D]
-  SoftmaxRows rows;  // of kForwardRows
-  float* scores;     // [kTileRows, kKeys]
-  uint16_t* p;       // [kTileRows, kKeys]
-};
-
-// -> bytes
 int64_t carve(void* scratch, int64_t width, ForwardScratch& s) {
-  Carver carver(scratch);
-  carver.take(s.q, kForwardRows * width);
-  carver.take(s.rows.sums, kForwardRows * width);
-  carver.take(s.rows.max, kForwardRows);
-  carver.take(s.rows.total, kForwardRows * 16);
-  carver.take(s.scores, kTileRows * kKeys);
-  carver.take(s.p, kTileRows * kKeys);
-  return carver.bytes();
+  return carve_forward(scratch, kForwardRows, width, kTileRows * kKeys, kTileRows * kKeys, s);
 }
 
 // Rows [row, row + kTileRows) of the block against the keys [first, first + kKeys).

@@ -48,6 +48,26 @@ struct SoftmaxRows {
   float* total;  // [rows, 16], sums of probabilities by lane
 };
 
+// Memory of a forward task.
+struct ForwardScratch {
+  uint16_t* q;       // [rows, D]
+  SoftmaxRows rows;
+  float* scores;     // of a tile
+  uint16_t* p;
+};
+
+// For `rows` queries of width D, a tile of so many scores and probabilities. -> bytes
+inline int64_t carve_forward(void* scratch, int64_t rows, int64_t width, int64_t scores, int64_t probabilities, ForwardScratch& s) {
+  Carver carver(scratch);
+  carver.take(s.q, rows * width);
+  carver.take(s.rows.sums, rows * width);
+  carver.take(s.rows.max, rows);
+  carver.take(s.rows.total, rows * 16);
+  carver.take(s.scores, scores);
+  carver.take(s.p, probabilities);
+  return carver.bytes();
+}
+
 inline void clear_softmax_rows(const SoftmaxRows& s, int64_t rows, int64_t width) {
   std::fill(s.sums, s.sums + rows * width, 0.0f);
   std::fill(s.max, s.max + rows, kNoScore);
@@ -166,12 +186,37 @@ struct PackedQueries {
   float* dq;                           // [tiles][D][64], unscaled
 };
 
-inline void carve_queries(Carver& carver, int64_t tokens, int64_t width, PackedQueries& s) {
+// Memory of a backward task, which takes keys in blocks of K and those in strips.
+struct BackwardScratch {
+  PackedQueries queries;
+  // A block.
+  uint16_t *k, *v;      // [K, D]
+  uint32_t* k_pairs;    // [K/2][D]
+  uint32_t* k_columns;  // [D][K/2], k^T; on AMX only
+  float *dk, *dv;       // [K, D]
+  uint32_t* ds_pairs;   // [K/2, 64]
+  // A strip against 64 queries.
+  float *scores, *dp;  // [strip, 64]
+  uint16_t *p, *ds;    // [strip, 64]
+};
+
+// -> bytes
+inline int64_t carve_backward(void* scratch, int64_t tokens, int64_t width, int64_t keys, int64_t strip, bool transposes_keys,
+                              BackwardScratch& s) {
+  Carver carver(scratch);
   const int64_t padded = round_up(tokens, kTileColumns);
-  for (uint32_t** part : {&s.q_columns, &s.dout_columns, &s.q_pairs, &s.dout_pairs}) carver.take(*part, padded * width / 2);
-  carver.take(s.lse, padded);
-  carver.take(s.delta, padded);
-  carver.take(s.dq, padded * width);
+  PackedQueries& queries = s.queries;
+  for (uint32_t** part : {&queries.q_columns, &queries.dout_columns, &queries.q_pairs, &queries.dout_pairs}) carver.take(*part, padded * width / 2);
+  for (float** part : {&queries.lse, &queries.delta}) carver.take(*part, padded);
+  carver.take(queries.dq, padded * width);
+  for (uint16_t** part : {&s.k, &s.v}) carver.take(*part, keys * width);
+  carver.take(s.k_pairs, keys / 2 * width);
+  carver.take(s.k_columns, transposes_keys ? keys / 2 * width : 0);
+  for (float** part : {&s.dk, &s.dv}) carver.take(*part, keys * width);
+  carver.take(s.ds_pairs, keys / 2 * kTileColumns);
+  for (float** part : {&s.scores, &s.dp}) carver.take(*part, strip * kTileColumns);
+  for (uint16_t** part : {&s.p, &s.ds}) carver.take(*part, strip * kTileColumns);
+  return carver.bytes();
 }
 
 // delta_i = dout_i . out_i, which is sum_j p_ij dp_ij.
