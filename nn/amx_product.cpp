@@ -40,16 +40,15 @@ bool is_readable(const RightOperand& b) {
 }
 
 // Memory of the calling thread, 64-byte aligned: kept, since every product needs it.
-template <class Element>
-Element* kept(Tensor& memory, int64_t n) {
-  if (!memory.defined() || memory.numel() < n) memory = at::empty({n}, sizeof(Element) == 4 ? at::kFloat : at::kBFloat16);
-  return elements<Element>(memory);
+float* kept(Tensor& memory, int64_t floats) {
+  if (!memory.defined() || memory.numel() < floats) memory = at::empty({floats}, at::kFloat);
+  return elements<float>(memory);
 }
 
 // For panels and partial sums.
 float* thread_scratch(int64_t floats) {
   static thread_local Tensor memory;
-  return kept<float>(memory, floats);
+  return kept(memory, floats);
 }
 
 // A copy of the left operand where its own rows lie badly, else itself. Valid until the thread's next one.
@@ -57,7 +56,7 @@ ConstRows spread(const ConstRows& x, int64_t rows, int64_t values, int64_t colum
   if (!needs_spreading(x.stride, columns)) return x;
   static thread_local Tensor memory;
   const int64_t stride = spread_stride(values);
-  uint16_t* const copy = kept<uint16_t>(memory, rows * stride);
+  auto* const copy = reinterpret_cast<uint16_t*>(kept(memory, rows * stride / 2));
   at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x.data + i * x.stride, values, copy + i * stride);
   });

@@ -1,4 +1,5 @@
 #include "optim/state_layout.h"
+
 #include "core/round_up.h"
 
 namespace nibble::optim {
