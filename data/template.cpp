@@ -101,11 +101,13 @@ Template from_jinja(const std::string& source, const std::string& whose, const T
 
 // The longest token of the tokenizer that the text begins with, special ones only.
 std::string leading_special_token(std::string_view text, const Tokenizer& tokenizer) {
-  for (size_t size = std::min<size_t>(text.size(), 256); size > 0; --size) {
-    const int32_t id = tokenizer.token_id(text.substr(0, size));
-    if (id >= 0 && (tokenizer.is_special(id) || id == tokenizer.eos_id())) return std::string(text.substr(0, size));
+  std::string longest;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (!tokenizer.is_special(id) && id != tokenizer.eos_id()) continue;
+    const std::string& token = tokenizer.token(id);
+    if (token.size() > longest.size() && text.starts_with(token)) longest = token;
   }
-  return "";
+  return longest;
 }
 
 ChatFormat format_of(const RoleAffixes& affixes, const Tokenizer& tokenizer) {

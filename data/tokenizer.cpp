@@ -31,6 +31,7 @@ struct Scratch {
 void finish_bpe(TokenizerSpec& spec) {
   BpeModel& bpe = spec.bpe;
   bpe.byte_ids.fill(-1);
+  bpe.ids.reserve(spec.tokens.size());
   std::string bytes;
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     const std::string& text = spec.tokens[id];
@@ -55,7 +56,6 @@ struct Tokenizer::State {
   AddedTokens raw;         // searched for in the text as it is
   AddedTokens normalized;  // searched for in the normalized text
   std::vector<bool> special;
-  std::unordered_map<std::string, int32_t> token_ids;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> pool;
@@ -86,9 +86,6 @@ struct Tokenizer::State {
         raw.add(token, token.content);
       }
     }
-    for (size_t id = 0; id < spec.tokens.size(); ++id) token_ids.emplace(spec.tokens[id], static_cast<int32_t>(id));
-    for (const AddedToken& token : spec.added) token_ids[token.content] = token.id;
-    token_ids.erase("");
   }
 
   std::unique_ptr<Scratch> borrow() const {
@@ -287,8 +284,7 @@ const std::string& Tokenizer::chat_template() const { return state_->spec.chat_t
 std::string Tokenizer::hash() const { return state_->spec.hash; }
 
 int32_t Tokenizer::token_id(std::string_view token) const {
-  const auto found = state_->token_ids.find(std::string(token));
-  return found == state_->token_ids.end() ? -1 : found->second;
+  return token.empty() ? -1 : state_->spec.find(token);
 }
 
 const std::string& Tokenizer::token(int32_t id) const {

@@ -60,7 +60,7 @@ class Tokenizer {
   int32_t unk_id() const;
   bool adds_bos() const;                   // add_special_tokens puts BOS in front
   bool is_special(int32_t id) const;
-  int32_t token_id(std::string_view token) const;   // -1: no such token
+  int32_t token_id(std::string_view token) const;   // -1: no such token. Looks through all of them
   const std::string& token(int32_t id) const;       // as the vocabulary writes it. THROWS DataError: outside
   const std::string& chat_template() const;         // the model's own Jinja text; "": none
   std::string hash() const;  // 32 hex digits of everything that decides the ids: for checkpoints and caches

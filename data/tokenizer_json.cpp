@@ -2,6 +2,10 @@
 // of typed steps; each step that is not known here is refused by its type name.
 #include <fmt/core.h>
 
+#include <array>
+#include <unordered_map>
+#include <utility>
+
 #include "core/error.h"
 #include "core/utf8.h"
 #include "data/json_view.h"
@@ -163,38 +167,90 @@ void read_decoder(const JsonView& view, std::vector<DecoderStep>& steps) {
   steps.push_back(step);
 }
 
-void read_vocab(const JsonView& model, TokenizerSpec& spec) {
-  for (const auto& [text, view] : model.at("vocab").members()) {
-    const auto id = static_cast<size_t>(view.integer(0, kMaxVocab - 1));
-    if (id >= spec.tokens.size()) spec.tokens.resize(id + 1);
-    spec.tokens[id] = text;
-  }
-}
+// The two large parts of the file, taken as they are read: 300,000 entries in some.
+class BpeEntries {
+ public:
+  explicit BpeEntries(TokenizerSpec& spec) : spec_(spec) {}
 
-void read_merges(const JsonView& model, const std::unordered_map<std::string, int32_t>& ids, BpeModel& bpe) {
-  const nlohmann::json& merges = model.at("merges").value();
-  if (!merges.is_array()) model.fail("'merges' must be a list");
-  bpe.merges.reserve(merges.size());
-  uint32_t rank = 0;
-  for (const auto& entry : merges) {
-    std::string left, right;
-    if (entry.is_string()) {
-      const auto text = entry.get<std::string>();
+  std::array<schema::JsonStream, 2> streams() {
+    using Kind = nlohmann::json::value_t;
+    return {{{{"model", "vocab"}, Kind::object, [this](std::string& text, nlohmann::json& id) { add_token(text, id); }},
+             {{"model", "merges"}, Kind::array, [this](std::string&, nlohmann::json& merge) { add_merge(merge); }}}};
+  }
+
+  // When all is read.
+  void finish(const JsonView& model) {
+    model.at("vocab").members();
+    model.at("merges").items();
+    if (ids_.empty()) take_ids();
+    for (const nlohmann::json& merge : before_vocab_) read_merge(merge);
+  }
+
+  // The token of this text; -1: none. Until spec.tokens changes.
+  int32_t find(std::string_view text) const {
+    const auto found = ids_.find(text);
+    return found == ids_.end() ? -1 : found->second;
+  }
+
+ private:
+  void add_token(std::string& text, const nlohmann::json& value) {
+    // The pointer is for messages.
+    const bool usual = value.is_number_unsigned() && value.get<uint64_t>() < static_cast<uint64_t>(kMaxVocab);
+    const auto id = static_cast<size_t>(usual ? value.get<int64_t>() : JsonView(value, spec_.path, "/model/vocab/" + text).integer(0, kMaxVocab - 1));
+    if (id >= spec_.tokens.size()) spec_.tokens.resize(id + 1);
+    if (!text.empty() && spec_.tokens[id] == text) refuse_twice(text);
+    spec_.tokens[id] = std::move(text);
+  }
+
+  void add_merge(nlohmann::json& merge) {
+    if (ids_.empty() && !spec_.tokens.empty()) take_ids();
+    if (ids_.empty()) {
+      before_vocab_.push_back(std::move(merge));
+    } else {
+      read_merge(merge);
+    }
+  }
+
+  void take_ids() {
+    ids_.reserve(spec_.tokens.size());
+    for (size_t id = 0; id < spec_.tokens.size(); ++id) {
+      const std::string& text = spec_.tokens[id];
+      if (!text.empty() && !ids_.emplace(text, static_cast<int32_t>(id)).second) refuse_twice(text);
+    }
+    spec_.bpe.merges.reserve(spec_.tokens.size());
+  }
+
+  // "left right" or ["left", "right"].
+  void read_merge(const nlohmann::json& merge) {
+    std::string_view left, right;
+    if (merge.is_string()) {
+      const std::string_view text = merge.get_ref<const std::string&>();
       const size_t space = text.find(' ');
-      if (space != std::string::npos) left = text.substr(0, space), right = text.substr(space + 1);
-    } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
-      left = entry[0].get<std::string>(), right = entry[1].get<std::string>();
+      if (space != std::string_view::npos) left = text.substr(0, space), right = text.substr(space + 1);
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      left = merge[0].get_ref<const std::string&>(), right = merge[1].get_ref<const std::string&>();
     }
-    const auto a = ids.find(left), b = ids.find(right), both = ids.find(left + right);
-    if (a == ids.end() || b == ids.end() || both == ids.end()) {
-      model.fail(fmt::format("merge {} ({}) is not a pair of tokens whose union is a token", rank,
-                             entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    both_.assign(left).append(right);
+    const int32_t a = find(left), b = find(right), both = find(both_);
+    if (a < 0 || b < 0 || both < 0) {
+      throw FormatError(fmt::format("/model: merge {} ({}) is not a pair of tokens whose union is a token", rank_,
+                                    merge.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)), spec_.path);
     }
-    bpe.merges.insert(a->second, b->second, {rank++, both->second});
+    spec_.bpe.merges.insert(a, b, {rank_++, both});
   }
-}
 
-void read_model(const JsonView& model, bool byte_level, TokenizerSpec& spec) {
+  [[noreturn]] void refuse_twice(const std::string& text) const {
+    throw FormatError(fmt::format("/model/vocab: '{}' is given twice", text), spec_.path);
+  }
+
+  TokenizerSpec& spec_;
+  std::unordered_map<std::string_view, int32_t> ids_;  // of spec_.tokens, when all of those are there
+  std::vector<nlohmann::json> before_vocab_;           // merges
+  uint32_t rank_ = 0;
+  std::string both_;
+};
+
+void read_model(const JsonView& model, bool byte_level, BpeEntries& entries, TokenizerSpec& spec) {
   // Old files leave the type out; merges tell.
   const std::string type = model.text_or("type", model.find("merges") ? "BPE" : "unnamed");
   if (type != "BPE") refuse(model, "the model", type);
@@ -202,34 +258,31 @@ void read_model(const JsonView& model, bool byte_level, TokenizerSpec& spec) {
     if (!model.text_or(key, "").empty()) refuse(model, "BPE with", key);
   }
   if (const auto dropout = model.find("dropout"); dropout && dropout->value() != 0) refuse(model, "BPE with", "dropout");
-  read_vocab(model, spec);
-  std::unordered_map<std::string, int32_t> ids;
-  ids.reserve(spec.tokens.size());
-  for (size_t id = 0; id < spec.tokens.size(); ++id) ids.emplace(spec.tokens[id], static_cast<int32_t>(id));
+  entries.finish(model);
   spec.bpe.byte_level = byte_level;
   spec.bpe.ignore_merges = model.flag_or("ignore_merges", false);
   spec.bpe.byte_fallback = model.flag_or("byte_fallback", false);
   spec.bpe.fuse_unk = model.flag_or("fuse_unk", false);
   if (byte_level && spec.bpe.byte_fallback) refuse(model, "byte-level BPE with", "byte_fallback");
   if (const auto unk = model.find("unk_token")) {
-    const auto found = ids.find(unk->text());
-    if (found == ids.end()) unk->fail("is not in the vocabulary");
-    spec.bpe.unk_id = spec.unk_id = found->second;
+    const int32_t id = entries.find(unk->text());
+    if (id < 0) unk->fail("is not in the vocabulary");
+    spec.bpe.unk_id = spec.unk_id = id;
   }
-  read_merges(model, ids, spec.bpe);
 }
 
 }  // namespace
 
 TokenizerSpec read_tokenizer_json(const std::filesystem::path& path) {
-  const nlohmann::json json = schema::read_json_object(path, schema::kJsonMaxTokenizerBytes);
   TokenizerSpec spec;
   spec.path = path.string();
+  BpeEntries entries(spec);
+  const nlohmann::json json = schema::read_json_object(path, schema::kJsonMaxTokenizerBytes, entries.streams());
   const JsonView root(json, spec.path);
   if (const auto normalizer = root.find("normalizer")) read_normalizer(*normalizer, spec.normalizer);
   bool byte_level = false;
   if (const auto pre = root.find("pre_tokenizer")) byte_level = read_pre_tokenizer(*pre, spec.pre_tokenizer, spec.path);
-  read_model(root.at("model"), byte_level, spec);
+  read_model(root.at("model"), byte_level, entries, spec);
   if (const auto post = root.find("post_processor")) read_post_processor(*post, spec);
   if (const auto decoder = root.find("decoder")) read_decoder(*decoder, spec.decoder);
   if (const auto added = root.find("added_tokens")) {

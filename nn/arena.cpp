@@ -1,10 +1,9 @@
 #include "nn/arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/huge_pages.h"
 #include "gpu/runtime_table.h"
 
 namespace nibble::nn {
@@ -12,7 +11,7 @@ namespace {
 
 std::byte* allocate_on_cpu(int64_t size) {
   void* data = std::aligned_alloc(static_cast<size_t>(kArenaPage), static_cast<size_t>(size));
-  if (data != nullptr) madvise(data, static_cast<size_t>(size), MADV_HUGEPAGE);  // fewer page faults; a refusal costs only speed
+  if (data != nullptr) prefer_huge_pages(data, size);
   return static_cast<std::byte*>(data);
 }
 

@@ -12,7 +12,7 @@ Tensor kaiming_uniform(int64_t rank, int64_t in, uint64_t seed, uint64_t number)
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
   const RngKey key{seed, RngPurpose::kAdapterInit, number};
   float* values = a.mutable_data_ptr<float>();
-  constexpr int64_t kGrain = 16384;  // numbers that are worth a thread
+  constexpr int64_t kGrain = 4096;  // numbers that are worth a thread
   at::parallel_for(0, rank * in, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       values[i] = static_cast<float>((2.0 * random_uniform(key, static_cast<uint64_t>(i)) - 1.0) * bound);

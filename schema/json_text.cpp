@@ -26,6 +26,49 @@ std::string shortened(std::string text) {
   return text.substr(0, end) + "...";
 }
 
+// Where on the parser's way a stream is. A depth is the number of lists and objects that are open.
+class StreamPlace {
+ public:
+  explicit StreamPlace(std::span<const JsonStream> streams) : streams_(streams) {}
+
+  // Whether a value that is read at this depth is the stream's.
+  bool here(size_t depth) const { return stream_ != nullptr && depth == depth_; }
+
+  void read_name(std::string& name, size_t depth) {
+    if (streams_.empty()) return;
+    if (here(depth)) {
+      value_name_ = std::move(name);
+    } else if (stream_ == nullptr) {
+      name_ = name;
+    }
+  }
+
+  // A list or object of `kind`, `depth` with it.
+  void open(nlohmann::json::value_t kind, size_t depth) {
+    if (streams_.empty() || stream_ != nullptr) return;
+    if (depth > 1) names_.push_back(std::exchange(name_, ""));  // in a list there is none
+    for (const JsonStream& stream : streams_) {
+      if (stream.kind != kind || stream.names != names_) continue;
+      stream_ = &stream;
+      depth_ = depth;
+      value_name_.clear();
+    }
+  }
+  void close(size_t depth) {
+    if (here(depth)) stream_ = nullptr;
+    if (stream_ == nullptr && !names_.empty()) names_.pop_back();
+  }
+
+  void give(nlohmann::json& value) { stream_->each(value_name_, value); }
+
+ private:
+  std::span<const JsonStream> streams_;
+  const JsonStream* stream_ = nullptr;  // the one that is open, at depth_
+  size_t depth_ = 0;
+  std::vector<std::string> names_;  // on the way to what is open, a stream at most
+  std::string name_, value_name_;   // read last: outside of a stream, and of a stream's value
+};
+
 // Builds the value from the parser's events, so that each limit is checked before the value is made. nlohmann's own builder
 // finds a name that is given twice too late: the first value is gone by then.
 template <typename Json>
@@ -37,7 +80,8 @@ class Builder : public nlohmann::json_sax<Json> {
   using typename nlohmann::json_sax<Json>::string_t;
   using typename nlohmann::json_sax<Json>::binary_t;
 
-  Builder(const std::filesystem::path& path, int64_t offset) : path_(path), offset_(offset) {}
+  Builder(const std::filesystem::path& path, int64_t offset, std::span<const JsonStream> streams)
+      : path_(path), offset_(offset), stream_(streams) {}
   Json take() { return std::move(root_); }
 
   bool null() override { return add(Json()); }
@@ -53,6 +97,8 @@ class Builder : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(string_t& name) override {
     auto& object = *stack_.back()->template get_ptr<typename Json::object_t*>();
+    stream_.read_name(name, stack_.size());
+    if (stream_.here(stack_.size())) return true;
     if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {
       if (static_cast<int64_t>(object.size()) >= kJsonMaxOrderedNames) {
         refuse(fmt::format("its JSON has an object of more than {} names", kJsonMaxOrderedNames));
@@ -79,6 +125,10 @@ class Builder : public nlohmann::json_sax<Json> {
       root_ = std::forward<Value>(value);
       return &root_;
     }
+    if (stream_.here(stack_.size())) {
+      streamed_ = std::forward<Value>(value);
+      return &streamed_;
+    }
     if (stack_.back()->is_array()) {
       stack_.back()->push_back(std::forward<Value>(value));
       return &stack_.back()->back();
@@ -89,17 +139,27 @@ class Builder : public nlohmann::json_sax<Json> {
   template <typename Value>
   bool add(Value&& value) {
     put(std::forward<Value>(value));
+    give_away();
     return true;
   }
   // Nothing is added to a list or object while one inside it is open, so that its place stays.
   bool open(Json&& value) {
     if (stack_.size() >= static_cast<size_t>(kJsonMaxDepth)) refuse(fmt::format("its JSON is nested deeper than {} levels", kJsonMaxDepth));
     stack_.push_back(put(std::move(value)));
+    stream_.open(stack_.back()->type(), stack_.size());
     return true;
   }
   bool close() {
+    stream_.close(stack_.size());
     stack_.pop_back();
+    give_away();
     return true;
+  }
+  // A value of a stream that is whole. Only nlohmann::json is streamed.
+  void give_away() {
+    if constexpr (std::is_same_v<Json, nlohmann::json>) {
+      if (stream_.here(stack_.size())) stream_.give(streamed_);
+    }
   }
 
   const std::filesystem::path& path_;
@@ -107,12 +167,14 @@ class Builder : public nlohmann::json_sax<Json> {
   Json root_;
   std::vector<Json*> stack_;  // the lists and objects that are open
   Json* place_ = nullptr;     // of the member whose name was read last
+  StreamPlace stream_;
+  Json streamed_;             // the stream's value that is being read
   int64_t values_ = 0;
 };
 
 template <typename Json>
-Json parse(std::string_view text, const std::filesystem::path& path, int64_t offset) {
-  Builder<Json> builder(path, offset);
+Json parse(std::string_view text, const std::filesystem::path& path, int64_t offset, std::span<const JsonStream> streams = {}) {
+  Builder<Json> builder(path, offset, streams);
   Json::sax_parse(text, &builder);  // errors come by exception
   return builder.take();
 }
@@ -136,8 +198,8 @@ std::string read_json_text(const std::filesystem::path& path, int64_t max_bytes)
   return read_text(path);
 }
 
-nlohmann::json read_json_object(const std::filesystem::path& path, int64_t max_bytes) {
-  nlohmann::json json = parse_json(read_json_text(path, max_bytes), path);
+nlohmann::json read_json_object(const std::filesystem::path& path, int64_t max_bytes, std::span<const JsonStream> streams) {
+  nlohmann::json json = parse<nlohmann::json>(read_json_text(path, max_bytes), path, 0, streams);
   if (!json.is_object()) throw FormatError("it must hold one JSON object", path.string(), 0);
   return json;
 }

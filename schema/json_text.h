@@ -5,9 +5,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nibble::schema {
 
@@ -24,9 +27,17 @@ nlohmann::json parse_json(std::string_view text, const std::filesystem::path& pa
 // The same with the names of objects in the file's order.
 nlohmann::ordered_json parse_ordered_json(std::string_view text, const std::filesystem::path& path, int64_t offset = 0);
 
-// The file's text, and it as one JSON object. THROWS IoError, FormatError; also where the file is larger than max_bytes.
+// An object or a list of so many values that nobody wants it built: each goes to `each` as it is read, and the result has an empty
+// one in its place. A name that is given twice is the receiver's to find.
+struct JsonStream {
+  std::vector<std::string> names;  // on the way there, through objects
+  nlohmann::json::value_t kind;    // object or array; what is of another kind is built
+  std::function<void(std::string& name, nlohmann::json& value)> each;  // may move from both; the name of a list's value is ""
+};
+
+// The file's text, and it as one JSON object. THROWS IoError, FormatError, what `each` throws; also where the file is larger than max_bytes.
 std::string read_json_text(const std::filesystem::path& path, int64_t max_bytes = kJsonMaxFileBytes);
-nlohmann::json read_json_object(const std::filesystem::path& path, int64_t max_bytes = kJsonMaxFileBytes);
+nlohmann::json read_json_object(const std::filesystem::path& path, int64_t max_bytes = kJsonMaxFileBytes, std::span<const JsonStream> streams = {});
 
 // A value for messages: its JSON, shortened.
 std::string brief(const nlohmann::json& value);

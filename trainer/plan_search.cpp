@@ -12,10 +12,12 @@ namespace {
 constexpr int64_t kUsualChunk = 256;
 constexpr int64_t kMib = int64_t{1} << 20;
 
-// From fastest to smallest. Offload is slower than layer by the copies that do not hide.
+// From fastest to smallest. Offload is slower than layer by the copies that do not hide. On a CPU the outputs of norms are made again
+// in the time that keeping them takes, and the first step does not wait for their memory (docs/benchmarks.md).
 std::vector<Recompute> levels_of(const PlanInput& in, bool offload) {
   if (in.fixed.recompute) return {*in.fixed.recompute};
-  std::vector<Recompute> levels{Recompute::kNone, Recompute::kElementwise, Recompute::kMlp, Recompute::kLayer};
+  std::vector<Recompute> levels{Recompute::kElementwise, Recompute::kMlp, Recompute::kLayer};
+  if (in.device == PlanDevice::kCuda) levels.insert(levels.begin(), Recompute::kNone);
   if (offload) levels.push_back(Recompute::kOffload);
   return levels;
 }
@@ -193,7 +195,7 @@ PlannedRun search_plan(const PlanInput& input, int64_t budget_bytes, const Hardw
 
 MemoryChoices fastest_choices(const PlanInput& input) {
   MemoryChoices choices = input.choices;
-  choices.recompute = every_layer(input.model.num_hidden_layers, input.fixed.recompute.value_or(Recompute::kNone));
+  choices.recompute = every_layer(input.model.num_hidden_layers, levels_of(input, /*offload=*/false).front());
   choices.loss_chunk_tokens = input.fixed.loss_chunk_tokens.value_or(kUsualChunk);
   choices.streamed = input.fixed.streamed.value_or(false);
   choices.offload_embedding = input.fixed.offload_embedding.value_or(false);

@@ -70,9 +70,32 @@ TEST_F(TokenizerFolder, DamagedFilesNameThePlace) {
   write("tokenizer.json", changed.dump());
   EXPECT_NE(refusal().find("/model/vocab/the"), std::string::npos);
   changed = json::parse(text);
+  changed["model"]["vocab"] = json::array();
+  write("tokenizer.json", changed.dump());
+  EXPECT_NE(refusal().find("/model/vocab: must be an object"), std::string::npos);
+  for (const char* second : {"1", "0"}) {  // of the same id, of another
+    std::string twice = text;
+    twice.insert(twice.find("\"!\""), std::string("\"!\": ") + second + ", ");
+    write("tokenizer.json", twice);
+    EXPECT_NE(refusal().find("'!' is given twice"), std::string::npos) << refusal();
+  }
+  changed = json::parse(text);
   changed["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(unclosed"}}}, {"behavior", "Isolated"}};
   write("tokenizer.json", changed.dump());
   EXPECT_NE(refusal().find("(unclosed"), std::string::npos);
+}
+
+// Whoever rewrites a file may sort its names, which puts merges in front of the vocabulary.
+TEST_F(TokenizerFolder, TheOrderOfPartsDoesNotMatter) {
+  const std::string text = read_golden("tokenizers/gpt2/tokenizer.json");
+  write("tokenizer.json", text);
+  const std::string words = "The harbour master counted 19 boats, didn't he?";
+  const std::vector<int32_t> ids = Tokenizer::from_folder(folder_).encode(words, false);
+  const std::string sorted = json::parse(text).dump();
+  ASSERT_LT(sorted.find("\"merges\""), sorted.find("\"vocab\""));
+  ASSERT_GT(text.find("\"merges\""), text.find("\"vocab\""));
+  write("tokenizer.json", sorted);
+  EXPECT_EQ(Tokenizer::from_folder(folder_).encode(words, false), ids);
 }
 
 TEST_F(TokenizerFolder, FolderWithoutATokenizerIsAnIoError) { EXPECT_THROW(Tokenizer::from_folder(folder_), IoError); }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/optim/optim_problem.h"
 #include "tests/optim/window_memory.h"
 
@@ -27,6 +29,18 @@ TEST(PlainMemory, IsZeroAlignedAndOneWindow) {
   EXPECT_EQ(last.groups, 1u);
   EXPECT_EQ(last.address, all.address + 192);
   memory->after_update(2, 1);
+}
+
+// Large enough for several threads, in memory that was used before.
+TEST(PlainMemory, IsZeroWhereOthersWrote) {
+  constexpr int64_t kBytes = (int64_t{9} << 20) + 3;
+  for (int round = 0; round < 4; ++round) {
+    const auto memory = plain_memory();
+    memory->reserve({{0, kBytes}});
+    std::byte* data = memory->before_update(0).address;
+    ASSERT_EQ(std::count(data, data + kBytes, std::byte{0}), kBytes) << round;
+    std::fill(data, data + kBytes, std::byte{0xFF});
+  }
 }
 
 TEST(PlainMemory, ReadsWhatWasWritten) {

@@ -85,6 +85,28 @@ TEST(JsonText, ReadsFilesOfABoundedSizeThatHoldAnObject) {
   EXPECT_THAT(refusal([&] { read_json_object(folder / "object", 6); }), HasSubstr("it has 7 bytes, more than the 6"));
 }
 
+// What streams get, in the file's order, and the document without it.
+TEST(JsonText, GivesStreamsTheirValuesAndKeepsTheRest) {
+  using Kind = nlohmann::json::value_t;
+  const TemporaryFolder folder;
+  const auto read = [&](const std::string& text, Kind kind) {
+    put_file(folder / "f", text);
+    std::string got;
+    const JsonStream streams[] = {{{"m", "v"}, kind, [&](std::string& name, nlohmann::json& value) { got += name + "=" + value.dump() + ";"; }}};
+    const nlohmann::json rest = read_json_object(folder / "f", kJsonMaxFileBytes, streams);
+    return got + " " + rest.dump();
+  };
+  EXPECT_EQ(read(R"({"a":{"v":{"x":1}},"m":{"b":[{"v":{"y":2}}],"v":{"z":{"v":{"w":[3]}},"a":null,"b":[[4],5]},"c":6},"v":{"t":7}})", Kind::object),
+            R"(z={"v":{"w":[3]}};a=null;b=[[4],5]; {"a":{"v":{"x":1}},"m":{"b":[{"v":{"y":2}}],"c":6,"v":{}},"v":{"t":7}})");
+  EXPECT_EQ(read(R"({"m":{"v":["a b",["c","d"],{"e":{"f":1}},[]],"w":[1]},"n":[1]})", Kind::array),
+            R"(="a b";=["c","d"];={"e":{"f":1}};=[]; {"m":{"v":[],"w":[1]},"n":[1]})");
+  EXPECT_EQ(read(R"({"m":{"v":["a"]}})", Kind::object), R"( {"m":{"v":["a"]}})");
+  EXPECT_EQ(read(R"({"m":{"v":{}},"m/v":{"a":1}})", Kind::object), R"( {"m":{"v":{}},"m/v":{"a":1}})");
+  EXPECT_EQ(read(R"({"m":[{"v":{"a":1}}]})", Kind::object), R"( {"m":[{"v":{"a":1}}]})");
+  EXPECT_THAT(refusal([&] { read(R"({"m":{"v":{"a":1,)", Kind::object); }), HasSubstr("it is not JSON"));
+  EXPECT_THAT(refusal([&] { read(R"({"m":{"v":{"a":{"b":1,"b":2}}}})", Kind::object); }), HasSubstr("gives 'b' twice"));
+}
+
 TEST(JsonText, ShortensWhatMessagesShow) {
   EXPECT_EQ(brief(nlohmann::json::parse("[1,2]")), "[1,2]");
   const std::string shown = brief(nlohmann::json(std::string(79, 'x') + "\u00e9\u00e9\u00e9"));

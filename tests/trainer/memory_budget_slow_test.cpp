@@ -88,7 +88,7 @@ class MemoryBudget : public testing::Test {
 TEST_F(MemoryBudget, ForcesChoicesThatChangeNoNumber) {
   const auto free = shop_.train("free", with({}));
   ASSERT_EQ(free.exit_code, 0) << free.err;
-  EXPECT_EQ(stored_choices("free").at("recompute"), nlohmann::json({{"none", 12}}));
+  EXPECT_EQ(stored_choices("free").at("recompute"), nlohmann::json({{"elementwise", 12}}));
   ASSERT_EQ(curve("free").size(), 4u);
 
   const int64_t fastest = planned_bytes({}), rebuilt = planned_bytes({"recompute=layer", "base_residency=resident"}),
@@ -100,7 +100,7 @@ TEST_F(MemoryBudget, ForcesChoicesThatChangeNoNumber) {
   const std::string some = expect_same_within("some", (fastest + rebuilt) / 2);
   const auto mixed = stored_choices("some");
   EXPECT_EQ(mixed.at("base_residency"), "resident");
-  EXPECT_NE(mixed.at("recompute"), nlohmann::json({{"none", 12}}));
+  EXPECT_NE(mixed.at("recompute"), nlohmann::json({{"elementwise", 12}}));
   EXPECT_THAT(some, HasSubstr(" layers, "));
 
   // Not even room for the whole base.

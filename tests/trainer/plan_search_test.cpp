@@ -29,6 +29,17 @@ TEST(SearchPlan, ChangesNothingWhereMemoryIsPlenty) {
   EXPECT_EQ(recompute_text(run.input.choices.recompute), "none");
 }
 
+// The outputs of norms: their memory costs a CPU what making them again does.
+TEST(SearchPlan, KeepsNoNormsOnACpuUnlessToldTo) {
+  PlanInput input = gpu_input("llama-7b");
+  input.device = PlanDevice::kCpu;
+  const PlannedRun run = search_plan(input, 200 * kGib, tabled_cpu());
+  EXPECT_EQ(recompute_text(run.input.choices.recompute), "elementwise");
+  EXPECT_EQ(run.input.choices, fastest_choices(run.input));
+  input.fixed.recompute = Recompute::kNone;
+  EXPECT_EQ(recompute_text(search_plan(input, 200 * kGib, tabled_cpu()).input.choices.recompute), "none");
+}
+
 // From much to little memory: never more than the budget, never faster with less, and all of the budget that helps is used.
 TEST(SearchPlan, FitsEveryBudgetAndSlowsDownWithIt) {
   const PlanInput input = gpu_input("llama-3.1-8b");
@@ -70,7 +81,7 @@ TEST(SearchPlan, GivesEachCoreItsPassWhereMemoryAllows) {
   shared.choices.parallel_passes = 1;
   const PlannedRun less = search_plan(input, plan_memory(shared).total_bytes(), tabled_cpu());
   EXPECT_EQ(less.input.choices.parallel_passes, 1);
-  EXPECT_EQ(recompute_text(less.input.choices.recompute), "none");
+  EXPECT_EQ(recompute_text(less.input.choices.recompute), "elementwise");
   EXPECT_GT(less.seconds, plenty.seconds);
 
   input.fixed.streamed = true;  // weights that come and go are in one pass at a time
