@@ -65,7 +65,7 @@ SMALL_SHAPES = {
 }
 # Few layers and few tokens, for a check of some seconds on every commit.
 CASES |= {
-    "ci_none": ("smollm2-135m/6", {"max_length": 192}),
+    "ci_none": ("smollm2-135m/6", {"max_length": 192, "recompute": "none"}),
     "ci_layer_rank64": ("smollm2-135m/6", {"max_length": 192, "lora_r": 64, "recompute": "layer"}),
     "ci_8bit_chunks": ("smollm2-135m/6", {"max_length": 256, "optim": "adamw_8bit", "recompute": "mlp", "loss_chunk_tokens": 32}),
     "ci_batch_dense": ("smollm2-135m/6", {"max_length": 64, "per_device_train_batch_size": 4, "load_in_4bit": False}),

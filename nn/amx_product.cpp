@@ -8,6 +8,7 @@
 #include "core/round_up.h"
 #include "nn/amx_product_cpu.h"
 #include "nn/each_task.h"
+#include "nn/kept_memory.h"
 #include "nn/rows.h"
 #include "quant/blockwise.h"
 #include "quant/blockwise_cpu.h"
@@ -39,16 +40,10 @@ bool is_readable(const RightOperand& b) {
   return is_bf16(b.dense) && (b.dense.stride(0) == 1 || b.dense.stride(1) == 1);
 }
 
-// Memory of the calling thread, 64-byte aligned: kept, since every product needs it.
-float* kept(Tensor& memory, int64_t floats) {
-  if (!memory.defined() || memory.numel() < floats) memory = at::empty({floats}, at::kFloat);
-  return elements<float>(memory);
-}
-
 // For panels and partial sums.
 float* thread_scratch(int64_t floats) {
   static thread_local Tensor memory;
-  return kept(memory, floats);
+  return reinterpret_cast<float*>(kept_bytes(memory, 4 * floats));
 }
 
 // A copy of the left operand where its own rows lie badly, else itself. Valid until the thread's next one.
@@ -56,7 +51,7 @@ ConstRows spread(const ConstRows& x, int64_t rows, int64_t values, int64_t colum
   if (!needs_spreading(x.stride, columns)) return x;
   static thread_local Tensor memory;
   const int64_t stride = spread_stride(values);
-  auto* const copy = reinterpret_cast<uint16_t*>(kept(memory, rows * stride / 2));
+  auto* const copy = reinterpret_cast<uint16_t*>(kept_bytes(memory, 2 * rows * stride));
   at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x.data + i * x.stride, values, copy + i * stride);
   });

@@ -9,6 +9,7 @@
 #include "nn/attention_math.h"
 #include "nn/avx512.h"
 #include "nn/each_task.h"
+#include "nn/kept_memory.h"
 #include "nn/rows.h"
 #include "nn/vectorize.h"
 
@@ -37,16 +38,26 @@ TileSettings settings_of(const Document& document, const AttentionShape& shape) 
   return {document.tokens, shape.D, shape.window, shape.scale};
 }
 
-// One 64-byte aligned piece for each thread.
+// What the kernels work in, and what a call's tasks leave for each other: of the thread that calls, forward and backward in turn.
+std::byte* kernel_memory(int64_t bytes) {
+  static thread_local Tensor memory;
+  return kept_bytes(memory, bytes);
+}
+std::byte* shared_memory(int64_t bytes) {
+  static thread_local Tensor memory;
+  return kept_bytes(memory, bytes);
+}
+
+// One 64-byte aligned piece of such memory for each thread.
 class WorkerScratch {
  public:
-  explicit WorkerScratch(int64_t bytes)
-      : stride_(round_up(bytes, 64)), bytes_(at::empty({stride_ * at::get_num_threads()}, at::kByte)) {}
-  void* of(int64_t worker) const { return elements<uint8_t>(bytes_) + worker * stride_; }
+  WorkerScratch(std::byte* (*memory)(int64_t bytes), int64_t bytes)
+      : stride_(round_up(bytes, 64)), begin_(memory(stride_ * at::get_num_threads())) {}
+  void* of(int64_t worker) const { return begin_ + worker * stride_; }
 
  private:
   int64_t stride_;
-  Tensor bytes_;
+  std::byte* begin_;
 };
 
 // The sum of a group's fp32 gradients, in the order of its heads, as bf16. SHAPES parts [group] of [n, D] each
@@ -109,9 +120,11 @@ void attention_forward_avx512(const Tensor& q, const Tensor& k, const Tensor& v,
       }
     }
   }
-  const Tensor packed_k = at::empty({dwords}, at::kInt), packed_v = at::empty({dwords}, at::kInt);
-  const auto packed = [&](const Tensor& t, size_t d, int64_t kv) {
-    return elements<uint32_t>(t) + packed_begin[d] + kv * packed_dwords(documents[d].tokens, shape.D);
+  const int64_t half = round_up(dwords, 16);
+  auto* const packed_k = reinterpret_cast<uint32_t*>(shared_memory(2 * 4 * half));
+  uint32_t* const packed_v = packed_k + half;
+  const auto packed = [&](uint32_t* heads, size_t d, int64_t kv) {
+    return heads + packed_begin[d] + kv * packed_dwords(documents[d].tokens, shape.D);
   };
   each_task(static_cast<int64_t>(documents.size()) * shape.Hkv, [&](int64_t task, int64_t) {
     const auto d = static_cast<size_t>(task / shape.Hkv);
@@ -119,7 +132,7 @@ void attention_forward_avx512(const Tensor& q, const Tensor& k, const Tensor& v,
     pack_keys_cpu(head_rows(k, documents[d], kv), settings_of(documents[d], shape), packed(packed_k, d, kv));
     pack_values_cpu(head_rows(v, documents[d], kv), settings_of(documents[d], shape), packed(packed_v, d, kv));
   });
-  const WorkerScratch scratch(kernels.forward_scratch_bytes(shape.D));
+  const WorkerScratch scratch(kernel_memory, kernels.forward_scratch_bytes(shape.D));
   each_task(static_cast<int64_t>(tasks.size()), [&](int64_t i, int64_t worker) {
     const Task& task = tasks[static_cast<size_t>(i)];
     const Document& document = documents[task.document];
@@ -150,10 +163,10 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
     store_group_sum(parts, count, part_stride, document.tokens, shape.D, rows.data, rows.stride);
   };
   const int64_t groups = static_cast<int64_t>(documents.size()) * shape.Hkv;
-  const WorkerScratch scratch(kernels.backward_scratch_bytes(longest, shape.D));
+  const WorkerScratch scratch(kernel_memory, kernels.backward_scratch_bytes(longest, shape.D));
   if (group == 1 || groups >= 4 * at::get_num_threads()) {
     // A task is all query heads of a key head, summed as they come.
-    const WorkerScratch sums(longest * shape.D * 8);
+    const WorkerScratch sums(shared_memory, longest * shape.D * 8);
     each_task(groups, [&](int64_t task, int64_t worker) {
       const Document& document = documents[static_cast<size_t>(task / shape.Hkv)];
       const int64_t kv = task % shape.Hkv;
@@ -166,10 +179,10 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
     return;
   }
   // Too few for the threads: a task is one query head, and the same sums are made afterwards, in the same order.
-  const Tensor dk_parts = at::empty({shape.Hq, tokens, shape.D}, at::kFloat), dv_parts = at::empty_like(dk_parts);
-  const auto part = [&](const Tensor& parts, const Document& document, int64_t h) {
-    return elements<float>(parts) + (h * tokens + document.first) * shape.D;
-  };
+  const int64_t floats = shape.Hq * tokens * shape.D;  // a multiple of 16, as D is
+  auto* const dk_parts = reinterpret_cast<float*>(shared_memory(2 * 4 * floats));
+  float* const dv_parts = dk_parts + floats;
+  const auto part = [&](float* parts, const Document& document, int64_t h) { return parts + (h * tokens + document.first) * shape.D; };
   each_task(groups * group, [&](int64_t task, int64_t worker) {
     const Document& document = documents[static_cast<size_t>(task / shape.Hq)];
     const int64_t h = task % shape.Hq;

@@ -249,8 +249,8 @@ struct RunConfig {
           Field{.group = "Memory", .doc = "what the run may use, of the GPU's memory or, on a CPU, of the machine's: the planner makes it fit by the choices that cost least "
                                           "time, and refuses what cannot fit; auto: what there is, less a reserve"});
     visit("recompute", c.recompute,
-          Field{.group = "Memory", .doc = "activations rebuilt in backward instead of kept: none is fastest, layer smallest; offload is layer with the layers' inputs in pinned "
-                                          "host memory, on a GPU; auto takes what fits; no choice changes a number"});
+          Field{.group = "Memory", .doc = "activations rebuilt in backward instead of kept: none keeps the most, layer the least; offload is layer with the layers' inputs in pinned "
+                                          "host memory, on a GPU; auto takes the fastest that fits, on a CPU elementwise at once; no choice changes a number"});
     visit("loss_chunk_tokens", c.loss_chunk_tokens,
           Field{.group = "Memory", .doc = "rows of logits held at a time: more costs memory, fewer speed; 0: 256, or fewer where memory is short", .min = 0, .max = 1 << 20, .unit = "tokens", .on_resume = must});
     visit("base_residency", c.base_residency,
