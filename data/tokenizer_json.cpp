@@ -178,7 +178,7 @@ class BpeEntries {
              {{"model", "merges"}, Kind::array, [this](std::string&, nlohmann::json& merge) { add_merge(merge); }}}};
   }
 
-  // When all is read.
+  // When all is read. What was taken stands empty in the document; what is missing or of another kind, and so was not taken, is refused.
   void finish(const JsonView& model) {
     model.at("vocab").members();
     model.at("merges").items();
