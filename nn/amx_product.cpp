@@ -6,6 +6,7 @@
 #include "core/amx.h"
 #include "core/prefetch.h"
 #include "core/round_up.h"
+#include "nn/amx_decode_cpu.h"
 #include "nn/amx_product_cpu.h"
 #include "nn/each_task.h"
 #include "nn/kept_memory.h"
@@ -65,8 +66,8 @@ class Columns {
  public:
   Columns(const RightOperand& b) : from_rows_(b.packed != nullptr ? b.transposed : b.dense.stride(0) == 1 && b.dense.stride(1) != 1) {
     if (b.packed != nullptr) {
-      span_ = quant::span_of(*b.packed);
-      in_ = b.packed->in;
+      codes_ = {quant::span_of(*b.packed), b.packed->in};
+      has_decoder_ = has_panel_decoder(codes_);
     } else {
       dense_ = from_rows_ ? rows_of(b.dense.t()) : rows_of(b.dense);
     }
@@ -83,8 +84,8 @@ class Columns {
 
   bool from_rows_;
   ConstRows dense_{};
-  quant::DequantizeSpan span_;
-  int64_t in_ = 0;  // of codes
+  PackedMatrix codes_{};  // in 0: dense
+  bool has_decoder_ = false;
   int64_t count_;
 };
 
@@ -95,24 +96,33 @@ class Packer {
   Packer(const Columns& columns, int64_t column, int64_t end) : c_(columns), column_(column), end_(end) {}
 
   void pack(int64_t k, int64_t terms, int64_t step, uint16_t* panels, int64_t panel_stride) const {
+    if (c_.has_decoder_ && step == kDecodedStep) return decode_panels(k, terms, panels, panel_stride);
     const int64_t across = c_.from_rows_ ? kPanelColumns : kGroupColumns;
-    const int64_t strip = c_.from_rows_ && c_.in_ == 0 ? terms : kStripValues / across / step * step;
+    const int64_t strip = c_.from_rows_ && c_.codes_.in == 0 ? terms : kStripValues / across / step * step;
     for (int64_t s = 0; s < terms; s += strip) pack_strip(k + s, std::min(strip, terms - s), step, s, panels, panel_stride);
   }
 
  private:
+  void decode_panels(int64_t k, int64_t terms, uint16_t* panels, int64_t panel_stride) const {
+    if (!c_.from_rows_) return decode_panels_from_columns_cpu(c_.codes_, column_, end_, k, terms, panels, panel_stride);
+    for (int64_t column = column_; column < end_; column += kPanelColumns, panels += panel_stride) {
+      decode_panel_from_rows_cpu(c_.codes_, column, std::min(kPanelColumns, end_ - column), k, terms, panels);
+    }
+  }
+
   // Terms from k on, which are those from `done` on of the panels.
   void pack_strip(int64_t k, int64_t terms, int64_t step, int64_t done, uint16_t* panels, int64_t panel_stride) const {
     const auto pack_panel = c_.from_rows_ ? pack_panel_from_rows_cpu : pack_panel_from_columns_cpu;
     alignas(64) uint16_t decoded[kStripValues];
-    const bool in_columns = c_.in_ > 0 && !c_.from_rows_, in_rows = c_.in_ > 0 && c_.from_rows_;
+    const int64_t in = c_.codes_.in;
+    const bool in_columns = in > 0 && !c_.from_rows_, in_rows = in > 0 && c_.from_rows_;
     if (in_columns) {
-      for (int64_t i = 0; i < terms; ++i) decode((k + i) * c_.in_ + column_, end_ - column_, 16 * c_.in_, decoded + i * kGroupColumns);
+      for (int64_t i = 0; i < terms; ++i) decode((k + i) * in + column_, end_ - column_, 16 * in, decoded + i * kGroupColumns);
     }
     for (int64_t column = column_; column < end_; column += kPanelColumns, panels += panel_stride) {
       const int64_t count = std::min(kPanelColumns, end_ - column);
       if (in_rows) {
-        for (int64_t i = 0; i < count; ++i) decode((column + i) * c_.in_ + k, terms, 2 * terms, decoded + i * terms);
+        for (int64_t i = 0; i < count; ++i) decode((column + i) * in + k, terms, 2 * terms, decoded + i * terms);
       }
       const ConstRows w = in_rows ? ConstRows{decoded, terms} : in_columns ? ConstRows{decoded + (column - column_), kGroupColumns} : c_.dense(column, k);
       pack_panel(w, count, terms, step, panels + done * stored_columns(count));
@@ -122,8 +132,8 @@ class Packer {
   // Elements of a row, and fetches the codes that lie `ahead` elements later: decoding would wait for memory most of its time.
   void decode(int64_t begin, int64_t count, int64_t ahead, uint16_t* out) const {
     static const quant::Isa isa = quant::best_isa();
-    prefetch_bytes(c_.span_.codes + (begin + ahead) / 2, count / 2);
-    quant::dequantize_cpu(c_.span_, begin, begin + count, out, isa);
+    prefetch_bytes(c_.codes_.span.codes + (begin + ahead) / 2, count / 2);
+    quant::dequantize_cpu(c_.codes_.span, begin, begin + count, out, isa);
   }
 
   const Columns& c_;

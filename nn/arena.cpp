@@ -3,19 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/huge_pages.h"
 #include "gpu/runtime_table.h"
 
 namespace nibble::nn {
-namespace {
-
-std::byte* allocate_on_cpu(int64_t size) {
-  void* data = std::aligned_alloc(static_cast<size_t>(kArenaPage), static_cast<size_t>(size));
-  if (data != nullptr) prefer_huge_pages(data, size);
-  return static_cast<std::byte*>(data);
-}
-
-}  // namespace
 
 Arena::Block Arena::make_block(int64_t size) const {
   MemoryShare share(place_.account, part_, place_.side());
@@ -28,7 +18,9 @@ Arena::Block Arena::make_block(int64_t size) const {
       throw AllocationFailed(part_, place_.side(), size, e.message());
     }
   }
-  std::byte* data = allocate_on_cpu(size);
+  // Huge pages are not asked for: a kernel waits until one thread has cleared 2 MiB, which takes that thread 3 to 7 ms where a virtual
+  // machine's host gives memory anew, and steps are not faster on them (docs/benchmarks.md).
+  auto* const data = static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(kArenaPage), static_cast<size_t>(size)));
   if (data == nullptr) throw AllocationFailed(part_, place_.side(), size, "");
   return {{data, [](std::byte* p) { std::free(p); }}, size, std::move(share)};
 }

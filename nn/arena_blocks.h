@@ -13,7 +13,7 @@ namespace nibble::nn {
 
 inline constexpr int64_t kArenaAlignment = 64;                // a cache line, and what AVX-512 loads like
 inline constexpr int64_t kArenaMinBlock = int64_t{16} << 20;
-inline constexpr int64_t kArenaPage = int64_t{2} << 20;       // blocks start and end on huge pages
+inline constexpr int64_t kArenaPage = int64_t{2} << 20;       // blocks start and end on pages of this size, which some systems give unasked
 
 // Blocks without memory.
 struct NoBlocks {

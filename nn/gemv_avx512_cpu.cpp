@@ -7,12 +7,10 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "core/bf16.h"
 #include "core/prefetch.h"
-#include "quant/blockwise_math.h"
-#include "quant/layout_constants.h"
+#include "quant/codebook.h"
 
 // GCC bug 105593: its own intrinsics start from an undefined register.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -25,36 +23,6 @@ namespace {
 
 constexpr int64_t kScalesAtOnce = 256;  // pieces, of one row or of several, whose scales are rebuilt together
 
-const float* codebook(QuantType type) {
-  return (type == QuantType::kNf4 ? quant::kNf4Codebook : quant::kFp4Codebook).data();
-}
-
-// scales[p]: of the piece that begins at flat element `first` + 64 p. A third of a product's time if done one by one, so the usual
-// storage, where pieces are blocks, has a loop of its own.
-inline void rebuild_scales(const quant::DequantizeSpan& w, int64_t first, int64_t pieces, float* scales) {
-  const int shift = std::countr_zero(static_cast<uint64_t>(w.blocksize));
-  if (w.absmax != nullptr) {
-    for (int64_t p = 0; p < pieces; ++p) scales[p] = w.absmax[(first + p * kGemvPiece) >> shift];
-    return;
-  }
-  if (w.blocksize != kGemvPiece) {
-    for (int64_t p = 0; p < pieces; ++p) {
-      const int64_t block = (first + p * kGemvPiece) >> shift;
-      scales[p] = quant::nested_absmax_value(w.absmax_codes[block], w.nested_absmax[block / quant::kNestedBlocksize], w.nested_offset);
-    }
-    return;
-  }
-  const float offset = w.nested_offset;
-  for (int64_t p = 0, block = first / kGemvPiece; p < pieces;) {
-    const int64_t n = std::min(pieces - p, quant::kNestedBlocksize - block % quant::kNestedBlocksize);
-    const float nested = w.nested_absmax[block / quant::kNestedBlocksize];
-    const uint8_t* codes = w.absmax_codes + block;
-    for (int64_t i = 0; i < n; ++i) scales[p + i] = quant::nested_absmax_value(codes[i], nested, offset);
-    p += n;
-    block += n;
-  }
-}
-
 // The scales of a range of rows, rebuilt as they are asked for in order.
 class Scales {
  public:
@@ -65,7 +33,7 @@ class Scales {
     if (first + pieces > end_) {
       begin_ = first;
       end_ = std::min(first + kScalesAtOnce, end_piece_);
-      rebuild_scales(weight_, begin_ * kGemvPiece, end_ - begin_, scales_);
+      quant::rebuild_scales(weight_, begin_, end_ - begin_, scales_);
     }
     return scales_ + (first - begin_);
   }
@@ -79,23 +47,23 @@ class Scales {
 template <int T>
 NIBBLE_AVX512_BF16 void packed_bf16(const quant::DequantizeSpan& w, const uint16_t* x, int64_t in, int64_t row_begin, int64_t row_end,
                                     float* sums, int64_t stride) {
-  const __m512 book = _mm512_loadu_ps(codebook(w.type));
-  Scales scales_of_rows(w, row_end * in / kGemvPiece);
+  const __m512 book = _mm512_loadu_ps(quant::codebook(w.type).data());
+  Scales scales_of_rows(w, row_end * in / quant::kPiece);
   for (int64_t o = row_begin; o < row_end; ++o) {
     __m512 even[T], odd[T];
     for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
     const uint8_t* codes = w.codes + o * in / 2;
-    for (int64_t first = 0; first < in; first += kScalesAtOnce * kGemvPiece) {
-      const int64_t pieces = std::min(kScalesAtOnce, (in - first) / kGemvPiece);
-      const float* scales = scales_of_rows.of((o * in + first) / kGemvPiece, pieces);
-      for (int64_t p = 0; p < pieces; ++p, codes += kGemvPiece / 2) {
+    for (int64_t first = 0; first < in; first += kScalesAtOnce * quant::kPiece) {
+      const int64_t pieces = std::min(kScalesAtOnce, (in - first) / quant::kPiece);
+      const float* scales = scales_of_rows.of((o * in + first) / quant::kPiece, pieces);
+      for (int64_t p = 0; p < pieces; ++p, codes += quant::kPiece / 2) {
         const auto values = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(book, _mm512_set1_ps(scales[p])));
         const __m512i table = _mm512_broadcast_i64x4(values);  // twice, so that the index's bit 4 does not matter
         prefetch_ahead(codes);
         const __m512i pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
         const auto low = (__m512bh)_mm512_permutexvar_epi16(pairs, table);
         const auto high = (__m512bh)_mm512_permutexvar_epi16(_mm512_srli_epi16(pairs, 4), table);
-        const uint16_t* xp = x + first + p * kGemvPiece;
+        const uint16_t* xp = x + first + p * quant::kPiece;
         for (int t = 0; t < T; ++t) {
           even[t] = _mm512_dpbf16_ps(even[t], high, (__m512bh)_mm512_loadu_si512(xp + t * in));
           odd[t] = _mm512_dpbf16_ps(odd[t], low, (__m512bh)_mm512_loadu_si512(xp + t * in + 32));
@@ -116,22 +84,22 @@ NIBBLE_AVX512 inline __m512 rounded_to_bf16(__m512 x) {
 template <int T>
 NIBBLE_AVX512 void packed_wide(const quant::DequantizeSpan& w, bool rounded, const float* x, int64_t in, int64_t row_begin, int64_t row_end,
                                float* sums, int64_t stride) {
-  const __m512 book = _mm512_loadu_ps(codebook(w.type));
-  Scales scales_of_rows(w, row_end * in / kGemvPiece);
+  const __m512 book = _mm512_loadu_ps(quant::codebook(w.type).data());
+  Scales scales_of_rows(w, row_end * in / quant::kPiece);
   for (int64_t o = row_begin; o < row_end; ++o) {
     __m512 even[T], odd[T];
     for (int t = 0; t < T; ++t) even[t] = odd[t] = _mm512_setzero_ps();
     const uint8_t* codes = w.codes + o * in / 2;
-    for (int64_t first = 0; first < in; first += kScalesAtOnce * kGemvPiece) {
-      const int64_t pieces = std::min(kScalesAtOnce, (in - first) / kGemvPiece);
-      const float* scales = scales_of_rows.of((o * in + first) / kGemvPiece, pieces);
+    for (int64_t first = 0; first < in; first += kScalesAtOnce * quant::kPiece) {
+      const int64_t pieces = std::min(kScalesAtOnce, (in - first) / quant::kPiece);
+      const float* scales = scales_of_rows.of((o * in + first) / quant::kPiece, pieces);
       for (int64_t p = 0; p < pieces; ++p) {
         const __m512 values = _mm512_mul_ps(book, _mm512_set1_ps(scales[p])), table = rounded ? rounded_to_bf16(values) : values;
-        for (int64_t half = 0; half < 2; ++half, codes += kGemvPiece / 4) {
+        for (int64_t half = 0; half < 2; ++half, codes += quant::kPiece / 4) {
           prefetch_ahead(codes);
           const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
           const __m512 low = _mm512_permutexvar_ps(pairs, table), high = _mm512_permutexvar_ps(_mm512_srli_epi32(pairs, 4), table);
-          const float* xp = x + first + p * kGemvPiece + half * kGemvPiece / 2;
+          const float* xp = x + first + p * quant::kPiece + half * quant::kPiece / 2;
           for (int t = 0; t < T; ++t) {
             even[t] = _mm512_fmadd_ps(high, _mm512_loadu_ps(xp + t * in), even[t]);
             odd[t] = _mm512_fmadd_ps(low, _mm512_loadu_ps(xp + t * in + 16), odd[t]);

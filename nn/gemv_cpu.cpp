@@ -82,7 +82,7 @@ void arrange_cpu(const uint16_t* x, int64_t tokens, int64_t in, GemvIsa isa, voi
 void gemv_packed_cpu(const quant::DequantizeSpan& weight, const GemvInput<float>& input, int64_t row_begin, int64_t row_end, float* sums,
                      int64_t stride, GemvIsa isa) {
 #if defined(__x86_64__)
-  if (isa != GemvIsa::kPortable && has_packed_kernel(weight, input.in)) {
+  if (isa != GemvIsa::kPortable && quant::has_pieces(weight, input.in)) {
     return gemv_packed_avx512(weight, /*rounded=*/false, static_cast<const float*>(input.arranged), input.tokens, input.in, row_begin, row_end,
                               sums, stride);
   }
@@ -94,7 +94,7 @@ void gemv_packed_cpu(const quant::DequantizeSpan& weight, const GemvInput<float>
 void gemv_packed_cpu(const quant::DequantizeSpan& weight, const GemvInput<uint16_t>& input, int64_t row_begin, int64_t row_end, float* sums,
                      int64_t stride, GemvIsa isa) {
 #if defined(__x86_64__)
-  if (isa != GemvIsa::kPortable && has_packed_kernel(weight, input.in)) {
+  if (isa != GemvIsa::kPortable && quant::has_pieces(weight, input.in)) {
     if (isa == GemvIsa::kAvx512Bf16) return gemv_packed_avx512_bf16(weight, input, row_begin, row_end, sums, stride);
     return gemv_packed_avx512(weight, /*rounded=*/true, static_cast<const float*>(input.arranged), input.tokens, input.in, row_begin, row_end,
                               sums, stride);

@@ -2,17 +2,12 @@
 #pragma once
 
 #include "nn/gemv_cpu.h"
+#include "quant/piece_scales.h"
 
 namespace nibble::nn {
 
-// Elements of a row that the vector kernels decode at a time; a piece lies in one block.
-inline constexpr int64_t kGemvPiece = 64;
-
-// Whether a row of `in` elements has vector kernels at all, and a weight with these rows.
-inline bool whole_pieces(int64_t in) { return in % kGemvPiece == 0; }
-inline bool has_packed_kernel(const quant::DequantizeSpan& weight, int64_t in) {
-  return whole_pieces(in) && weight.blocksize >= kGemvPiece;
-}
+// Whether a row of `in` elements has vector kernels at all. Those of a 4-bit weight ask for quant::has_pieces.
+inline bool whole_pieces(int64_t in) { return in % quant::kPiece == 0; }
 
 #if defined(__x86_64__)
 // As arrange_cpu. Where bf16 has no instructions of its own it is widened.
@@ -20,7 +15,7 @@ void arrange_pairs(const uint16_t* x, int64_t elements, uint16_t* arranged);
 void arrange_wide(const uint16_t* x, int64_t elements, float* arranged);
 void arrange_wide(const float* x, int64_t elements, float* arranged);
 
-// As gemv_packed_cpu and gemv_dense_cpu. REQUIRES has_packed_kernel.
+// As gemv_packed_cpu and gemv_dense_cpu. REQUIRES quant::has_pieces.
 void gemv_packed_avx512_bf16(const quant::DequantizeSpan& weight, const GemvInput<uint16_t>& input, int64_t row_begin, int64_t row_end,
                              float* sums, int64_t stride);
 // rounded: decoded values are rounded to bf16, as their weight would be.

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "core/huge_pages.h"
 #include "optim/device_buffer.h"
 #include "tensor/torch.h"
 
@@ -18,7 +17,6 @@ Tensor zeroed(int64_t bytes) {
   constexpr int64_t kGrain = int64_t{2} << 20;
   const Tensor memory = at::empty({bytes}, at::kByte);
   auto* data = static_cast<std::byte*>(memory.data_ptr());
-  if (bytes >= kGrain) prefer_huge_pages(data, bytes);
   at::parallel_for(0, bytes, kGrain, [&](int64_t begin, int64_t end) { std::memset(data + begin, 0, static_cast<size_t>(end - begin)); });
   return memory;
 }

@@ -32,10 +32,6 @@ inline float widen(float x) { return x; }
 inline float widen(Bfloat x) { return bf16_to_float(x.bits); }
 inline float widen(Half x) { return half_to_float(x.bits); }
 
-inline const std::array<float, 16>& codebook(QuantType type) {
-  return type == QuantType::kNf4 ? kNf4Codebook : kFp4Codebook;
-}
-
 inline float block_scale(const DequantizeSpan& span, int64_t block) {
   if (span.absmax != nullptr) return span.absmax[block];
   return nested_absmax_value(span.absmax_codes[block], span.nested_absmax[block / kNestedBlocksize], span.nested_offset);

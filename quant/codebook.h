@@ -7,6 +7,8 @@
 
 #include <array>
 
+#include "schema/enums.h"
+
 namespace nibble::quant {
 
 // NF4: quantiles of a normal distribution scaled to [-1, 1], with an exact zero (code 7). Ascending.
@@ -42,6 +44,8 @@ inline constexpr std::array<float, 16> kFp4Codebook = {
     0.0f,  0.005208333333f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
     -0.0f, -0.005208333333f, -0.66666667f, -1.0f, -0.33333333f, -0.5f, -0.16666667f, -0.25f,
 };
+
+inline const std::array<float, 16>& codebook(QuantType type) { return type == QuantType::kNf4 ? kNf4Codebook : kFp4Codebook; }
 
 // On magnitudes. Rounded literals as in the CUDA kernel, not midpoints: 0.583333f is 6 ulp from the midpoint.
 inline constexpr std::array<float, 7> kFp4Thresholds = {
