@@ -22,6 +22,8 @@ constexpr int64_t kMostTerms = 2048;  // of a sum's part
 constexpr int64_t kGroupPanels = 4;   // packed at a time
 constexpr int64_t kBlockRows = 32;    // rows go by in blocks of a multiple of this,
 constexpr int64_t kBlockValues = 128 << 10;  // of at most so many values
+constexpr int64_t kTailRows = 256;  // of a part of a group, at least, where groups are shared out by rows,
+constexpr int64_t kMostTailParts = 4;
 constexpr int64_t kLineValues = 32;  // of a cache line
 constexpr int64_t kBadStride = 1024;  // rows so many values apart lie in two sets of the first cache; a multiple of it: in one
 constexpr int64_t kSpreadColumns = 1024;  // from which spreading the left operand's rows pays
@@ -152,9 +154,14 @@ class Product {
   void run(const Finish& finish) const {
     const int64_t threads = at::get_num_threads();
     if (panels_ >= 2 * threads || rows_ < 2 * 64) {
-      const int64_t groups = round_up(std::max(ceil_div(panels_, kGroupPanels), 4 * threads), threads), group = ceil_div(panels_, groups);
-      each_task(ceil_div(panels_, group), [&](int64_t task, int64_t) {
-        sum(task * group, std::min(panels_, (task + 1) * group), 0, rows_, finish);
+      const int64_t group = ceil_div(panels_, round_up(std::max(ceil_div(panels_, kGroupPanels), 4 * threads), threads));
+      // The last groups are shared by rows, each part packing the panels anew, so that no thread waits for another's whole group.
+      const int64_t groups = ceil_div(panels_, group), parts = std::clamp<int64_t>(rows_ / kTailRows, 1, kMostTailParts);
+      const int64_t whole = parts > 1 ? std::max<int64_t>(0, groups - threads) : groups, rows = round_up(ceil_div(rows_, parts), kBlockRows);
+      each_task(whole + (groups - whole) * parts, [&](int64_t task, int64_t) {
+        const int64_t of_tail = task - whole, g = of_tail < 0 ? task : whole + of_tail / parts;
+        const int64_t first = of_tail < 0 ? 0 : of_tail % parts * rows, last = of_tail < 0 ? rows_ : std::min(rows_, first + rows);
+        if (first < last) sum(g * group, std::min(panels_, (g + 1) * group), first, last, finish);
       });
       return;
     }

@@ -157,10 +157,11 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
                       head_rows(dq, document, h), dk_sum, dv_sum, accumulate},
                      settings_of(document, shape), scratch);
   };
-  const auto store = [&](const float* parts, int64_t count, int64_t part_stride, const Document& document, int64_t kv,
-                         const Tensor& d) {
+  // The sums of parts of a key head for the tokens [first, last) of a document.
+  const auto store = [&](const float* parts, int64_t count, int64_t part_stride, const Document& document, int64_t kv, int64_t first,
+                         int64_t last, const Tensor& d) {
     const HeadRows rows = head_rows(d, document, kv);
-    store_group_sum(parts, count, part_stride, document.tokens, shape.D, rows.data, rows.stride);
+    store_group_sum(parts + first * shape.D, count, part_stride, last - first, shape.D, rows.data + first * rows.stride, rows.stride);
   };
   const int64_t groups = static_cast<int64_t>(documents.size()) * shape.Hkv;
   const WorkerScratch scratch(kernel_memory, kernels.backward_scratch_bytes(longest, shape.D));
@@ -173,8 +174,8 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
       auto* dk_sum = static_cast<float*>(sums.of(worker));
       float* dv_sum = dk_sum + longest * shape.D;
       for (int64_t g = 0; g < group; ++g) backward(document, kv * group + g, dk_sum, dv_sum, g > 0, scratch.of(worker));
-      store(dk_sum, 1, 0, document, kv, dk);
-      store(dv_sum, 1, 0, document, kv, dv);
+      store(dk_sum, 1, 0, document, kv, 0, document.tokens, dk);
+      store(dv_sum, 1, 0, document, kv, 0, document.tokens, dv);
     });
     return;
   }
@@ -188,11 +189,15 @@ void attention_backward_avx512(const Tensor& dout, const Tensor& q, const Tensor
     const int64_t h = task % shape.Hq;
     backward(document, h, part(dk_parts, document, h), part(dv_parts, document, h), false, scratch.of(worker));
   });
-  each_task(groups, [&](int64_t task, int64_t) {
-    const Document& document = documents[static_cast<size_t>(task / shape.Hkv)];
-    const int64_t kv = task % shape.Hkv, stride = tokens * shape.D;
-    store(part(dk_parts, document, kv * group), group, stride, document, kv, dk);
-    store(part(dv_parts, document, kv * group), group, stride, document, kv, dv);
+  constexpr int64_t kTokens = 256;  // of a task
+  const int64_t most = ceil_div(longest, kTokens);
+  each_task(groups * most, [&](int64_t task, int64_t) {
+    const Document& document = documents[static_cast<size_t>(task / most / shape.Hkv)];
+    const int64_t first = task % most * kTokens, last = std::min(document.tokens, first + kTokens);
+    if (first >= last) return;
+    const int64_t kv = task / most % shape.Hkv, stride = tokens * shape.D;
+    store(part(dk_parts, document, kv * group), group, stride, document, kv, first, last, dk);
+    store(part(dv_parts, document, kv * group), group, stride, document, kv, first, last, dv);
   });
 }
 

@@ -1,6 +1,6 @@
 #include "nn/lora_products.h"
 
-#include <array>
+#include <algorithm>
 
 #include "core/round_up.h"
 #include "nn/amx_product.h"
@@ -33,9 +33,9 @@ const uint32_t* packed(const Tensor& factor, bool transposed, int64_t summed, in
 
 // gradient += scale h^T x, where AMX does it. SHAPES gradient [R, N]
 bool add_gradient_by_tiles(const Tensor& h, const Tensor& x, float scale, const Tensor& gradient, Arena& scratch) {
-  if (x.scalar_type() != at::kBFloat16 || !amx_takes_sum(x.size(0)) || x.stride(1) != 1) return false;
+  if (x.scalar_type() != at::kBFloat16 || !amx_takes_sum(x.size(0)) || x.stride(1) != 1 || h.stride(1) != 1) return false;
   const Tensor rows = scratch.take({h.size(1), h.size(0)}, h.scalar_type());
-  rows.copy_(h.t());
+  transpose_rows_cpu(rows_of(h), h.size(0), h.size(1), elements<uint16_t>(rows));
   amx_add_product(rows, x, scale, gradient);
   return true;
 }
@@ -96,15 +96,19 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
 
 LowRank padded_low_rank(const Tensor& h, const Tensor& factor, Factor which, float scale, Arena& scratch) {
   const int64_t rank = h.size(1), padded = padded_low_rank(rank);
-  const auto fill_up = [&](const Tensor& t, int64_t dim) {
-    const std::array<int64_t, 2> sizes{dim == 0 ? padded : t.size(0), dim == 0 ? t.size(1) : padded};
-    const Tensor wide = scratch.take(sizes, t.scalar_type());
-    wide.narrow(dim, 0, rank).copy_(t);
-    if (padded > rank) wide.narrow(dim, rank, padded - rank).zero_();
+  const auto fill_up = [&](const Tensor& t) {
+    const Tensor wide = scratch.take({t.size(0), padded}, t.scalar_type());
+    pad_rows_cpu(rows_of(t), t.size(0), rank, padded, elements<uint16_t>(wide));
     return wide;
   };
-  const Tensor wide = fill_up(factor, which == Factor::kA ? 0 : 1);
-  return {fill_up(h, 1), which == Factor::kA ? wide : wide.t(), scale};
+  if (which == Factor::kB) {
+    const Tensor wide = fill_up(factor);
+    return {fill_up(h), wide.t(), scale};
+  }
+  const Tensor wide = scratch.take({padded, factor.size(1)}, factor.scalar_type());
+  auto* const values = elements<uint16_t>(wide);
+  std::fill(std::copy_n(elements<uint16_t>(factor), factor.numel(), values), values + wide.numel(), uint16_t{0});
+  return {fill_up(h), wide, scale};
 }
 
 void add_factor_gradient(const Tensor& h, const Tensor& x, Factor which, float scale, const Tensor& gradient, Arena& scratch,

@@ -25,7 +25,7 @@ void add_from_rank(const Tensor& h, const Tensor& factor, Factor which, float sc
                    const gpu::Queue& queue = {});
 
 // What add_from_rank adds, for a product that adds it as it writes (amx_matmul): h and factor filled up with zeros.
-// REQUIRES amx_takes_low_rank
+// REQUIRES amx_takes_low_rank, contiguous factors
 LowRank padded_low_rank(const Tensor& h, const Tensor& factor, Factor which, float scale, Arena& scratch);
 inline int64_t padded_low_rank(int64_t rank) { return round_up(rank, kLowRankStep); }
 

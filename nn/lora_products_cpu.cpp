@@ -141,6 +141,37 @@ void outer_sums_cpu(const ConstRows& x, int64_t tokens, int64_t first, int64_t l
   }
 }
 
+NIBBLE_AVX512_BF16 void pad_rows_cpu(const ConstRows& x, int64_t rows, int64_t columns, int64_t padded, uint16_t* out) {
+  for (int64_t t = 0; t < rows; ++t, out += padded) {
+    const uint16_t* row = x.data + t * x.stride;
+    for (int64_t c = 0; c < padded; c += 32) {
+      const int64_t count = std::clamp<int64_t>(columns - c, 0, 32);
+      _mm512_storeu_si512(out + c, _mm512_maskz_loadu_epi16(static_cast<__mmask32>((uint64_t{1} << count) - 1), row + c));
+    }
+  }
+}
+
+NIBBLE_AVX512_BF16 void transpose_rows_cpu(const ConstRows& x, int64_t rows, int64_t columns, uint16_t* out) {
+  for (int64_t c = 0; c < columns; c += 32) {
+    const auto in_row = static_cast<__mmask32>((uint64_t{1} << std::min<int64_t>(32, columns - c)) - 1);
+    for (int64_t t = 0; t < rows; t += 16) {
+      const auto tokens = static_cast<__mmask16>((1u << std::min<int64_t>(16, rows - t)) - 1);
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < 16; ++i) {
+        r[i] = t + i < rows ? _mm512_maskz_loadu_epi16(in_row, x.data + (t + i) * x.stride + c) : _mm512_setzero_si512();
+      }
+      transpose_16x16(r);  // r[p] now holds columns c + 2p and c + 2p + 1 of each token
+#pragma GCC unroll 16
+      for (int64_t p = 0; p < 16; ++p) {
+        const int64_t column = c + 2 * p;
+        if (column < columns) _mm512_mask_cvtepi32_storeu_epi16(out + column * rows + t, tokens, r[p]);
+        if (column + 1 < columns) _mm512_mask_cvtepi32_storeu_epi16(out + (column + 1) * rows + t, tokens, _mm512_srli_epi32(r[p], 16));
+      }
+    }
+  }
+}
+
 #else
 
 // avx512_bf16_supported is the caller's guard; nothing below is reached without it.
@@ -153,6 +184,8 @@ void add_rows_cpu(uint16_t*, int64_t, int64_t, int64_t, const uint16_t*, int64_t
 void outer_sums_cpu(const ConstRows&, int64_t, int64_t, int64_t, const uint32_t*, int64_t, float*) {
   throw std::logic_error("no AVX512_BF16 on this machine");
 }
+void pad_rows_cpu(const ConstRows&, int64_t, int64_t, int64_t, uint16_t*) { throw std::logic_error("no AVX512_BF16 on this machine"); }
+void transpose_rows_cpu(const ConstRows&, int64_t, int64_t, uint16_t*) { throw std::logic_error("no AVX512_BF16 on this machine"); }
 
 #endif
 

@@ -38,4 +38,10 @@ void outer_sums_cpu(const ConstRows& x, int64_t tokens, int64_t first, int64_t l
 // `transposed` [N, R].
 void add_strip_cpu(const float* sums, int64_t column, int64_t R, float scale, bool transposed, float* g, int64_t g_stride);
 
+// What products on tiles read (nn/amx_product.h) of rows as short as a rank, for which general copies take longer than the product.
+// out[c][t] = x[t][c]. SHAPES x [rows, columns], out [columns, rows].
+void transpose_rows_cpu(const ConstRows& x, int64_t rows, int64_t columns, uint16_t* out);
+// Rows filled up with zeros. SHAPES x [rows, columns], out [rows, padded], a multiple of 32.
+void pad_rows_cpu(const ConstRows& x, int64_t rows, int64_t columns, int64_t padded, uint16_t* out);
+
 }  // namespace nibble::nn

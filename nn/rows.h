@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "core/round_up.h"
+#include "nn/each_task.h"
 #include "tensor/shape.h"
 #include "tensor/torch.h"
 
@@ -48,11 +50,13 @@ Element* elements(const Tensor& t) {
   return static_cast<Element*>(t.data_ptr());
 }
 
-// Runs work(begin, end) over all rows, at least a few thousand elements a thread.
+// Runs work(begin, end) over all rows, in pieces of at least a few thousand elements that threads take as they finish.
 template <class Work>
 void parallel_rows(int64_t rows, int64_t elements_per_row, const Work& work) {
-  constexpr int64_t kMinElements = 16384;
-  at::parallel_for(0, rows, std::max<int64_t>(1, kMinElements / std::max<int64_t>(1, elements_per_row)), work);
+  constexpr int64_t kMinElements = 16384, kPiecesPerThread = 8;
+  const int64_t least = std::max<int64_t>(1, kMinElements / std::max<int64_t>(1, elements_per_row));
+  const int64_t piece = std::max(least, ceil_div(rows, kPiecesPerThread * at::get_num_threads()));
+  each_task(ceil_div(rows, piece), [&](int64_t task, int64_t) { work(task * piece, std::min(rows, (task + 1) * piece)); });
 }
 
 }  // namespace nibble::nn

@@ -5,7 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
+#include "core/round_up.h"
+#include "nn/avx512.h"
+#include "nn/lora_products_cpu.h"
 #include "tests/support/tiny_model.h"
 
 namespace nibble::nn {
@@ -85,6 +89,22 @@ TEST_P(Products, RowsBesideTheOutputAreUntouched) {
   add_from_rank(h_, b_, Factor::kB, 1.0f, room.narrow(0, 1, shape_.tokens), scratch_);
   EXPECT_TRUE(room[0].eq(3.0).all().item<bool>());
   EXPECT_TRUE(room[shape_.tokens + 1].eq(3.0).all().item<bool>());
+}
+
+TEST(LoraProducts, ShortRowsAreTransposedAndFilledUp) {
+  for (const auto& [rows, columns] : {std::pair<int64_t, int64_t>{1, 1}, {16, 32}, {17, 5}, {50, 16}, {31, 33}, {100, 64}, {512, 16}}) {
+    const Tensor x = test::random_tensor({rows, columns + 3}, 1).to(at::kBFloat16).narrow(1, 2, columns);  // rows with neighbours
+    const ConstRows of_x{static_cast<const uint16_t*>(x.data_ptr()), x.stride(0)};
+    if (!avx512_bf16_supported()) continue;
+    const int64_t padded = round_up(columns + 1, 32);
+    const Tensor wide = at::full({rows, padded}, NAN, at::kBFloat16), room = at::full({columns * rows + 1}, 3.0, at::kBFloat16);
+    pad_rows_cpu(of_x, rows, columns, padded, static_cast<uint16_t*>(wide.data_ptr()));
+    EXPECT_TRUE(wide.narrow(1, 0, columns).equal(x));
+    EXPECT_TRUE(wide.narrow(1, columns, padded - columns).eq(0).all().item<bool>());
+    transpose_rows_cpu(of_x, rows, columns, static_cast<uint16_t*>(room.data_ptr()));
+    EXPECT_TRUE(room.narrow(0, 0, columns * rows).view({columns, rows}).equal(x.t())) << rows << "x" << columns;
+    EXPECT_EQ(room[columns * rows].item<float>(), 3.0f);
+  }
 }
 
 TEST(LoraProducts, ShapesThatDoNotFitAreRefused) {
