@@ -14,6 +14,7 @@
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,7 @@ double seconds(const std::function<void()>& work) {
 }
 
 // Of at least `rounds` runs and half a second, after one that is not counted.
-double median_seconds(int rounds, const std::function<void()>& work) {
+std::vector<double> all_seconds(int rounds, const std::function<void()>& work) {
   work();
   std::vector<double> all;
   double total = 0;
@@ -43,8 +44,19 @@ double median_seconds(int rounds, const std::function<void()>& work) {
     all.push_back(seconds(work));
     total += all.back();
   }
+  return all;
+}
+
+double median_seconds(int rounds, const std::function<void()>& work) {
+  std::vector<double> all = all_seconds(rounds, work);
   std::nth_element(all.begin(), all.begin() + static_cast<int64_t>(all.size()) / 2, all.end());
   return all[all.size() / 2];
+}
+
+// For what a step is compared with: where a machine's rate changes within seconds, a step has its share of each.
+double mean_seconds(int rounds, const std::function<void()>& work) {
+  const std::vector<double> all = all_seconds(rounds, work);
+  return std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
 }
 
 // GFLOP/s of x W^T at the shapes of a 1.1B model and of a 135M one: LibTorch's, or what nibble calls.
@@ -53,7 +65,7 @@ ordered_json product_rates(at::ScalarType dtype, bool ours = false) {
   for (const auto& [m, n, k] : {std::array<int64_t, 3>{512, 2048, 2048}, {512, 5632, 2048}, {512, 2048, 5632}, {1024, 1536, 576}}) {
     const Tensor x = at::randn({m, k}).to(dtype), w = at::randn({n, k}).to(dtype);
     Tensor y = at::empty({m, n}, dtype);
-    const double s = median_seconds(5, [&, &x = x, &w = w] {
+    const double s = mean_seconds(5, [&, &x = x, &w = w] {
       if (ours) {
         nn::matmul(x, w.t(), y, {});
       } else {

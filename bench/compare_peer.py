@@ -127,7 +127,7 @@ def arguments():
     p.add_argument("--nibble", type=pathlib.Path, default=root / "build/release/bin/nibble")
     p.add_argument("--peer-python", type=pathlib.Path, default=deps / "peer/bin/python")
     p.add_argument("--peer-option", action="append", default=[], help="passed on to the peer, may be repeated")
-    p.add_argument("--bench-cpu", type=pathlib.Path, help="measure the machine's rates before each of nibble's runs")
+    p.add_argument("--bench-cpu", type=pathlib.Path, help="measure the machine's rates before and after each of nibble's runs")
     p.add_argument("--work", type=pathlib.Path, default=root / "runs/compare")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=20)
@@ -170,9 +170,13 @@ def main():
         output = a.work / f"nibble_{round_number}"
         config = a.work / f"nibble_{round_number}.yaml"
         config.write_text(nibble_config(a, rows, adapter, output))
+        rates = []
         if a.bench_cpu:
-            results["rates"].append(run([a.bench_cpu, "rates"], environment, a.work / f"rates_{round_number}.log"))
+            rates.append(run([a.bench_cpu, "rates"], environment, a.work / f"rates_before_{round_number}.log"))
         ours = run([a.nibble, "train", config, "--json"], environment, a.work / f"nibble_{round_number}.log")
+        if a.bench_cpu:
+            rates.append(run([a.bench_cpu, "rates"], environment, a.work / f"rates_after_{round_number}.log"))
+        results["rates"].append(rates)
         ours["loss"] = losses_of_run(output)
         del ours["output_dir"]  # of this machine only
         findings += [f"round {round_number}: {text}" for text in disagreements(ours["loss"], peer["loss"])]

@@ -9,7 +9,7 @@ Parts, each callable alone:
 
     rates       what matrix products (LibTorch's and nibble's own) and plain copies reach here: the limits of all below (always measured)
     training    bench/compare_peer.py for each case: both sides take turns on the same rows and must reach the same losses; products
-                are measured again before each of nibble's runs, for its share of them
+                are measured again before and after each of nibble's runs, for its share of them
     load        load and quantize a bf16 checkpoint of 1.1B random weights
     start       from the packed cache of that model to the first batch
     merge       adapter into base and written, against merge_and_unload and save_pretrained
@@ -157,7 +157,7 @@ def training(b):
             config = json.loads((pathlib.Path(model) / "config.json").read_text())
             gflop = flop_per_token(config, seq, 16) * 1e-9
             rounds = result["rounds"]
-            result["products_gflops"] = [products_at_shapes(rates, which) for rates in rounds["rates"]]
+            result["products_gflops"] = [statistics.fmean(products_at_shapes(rates, which) for rates in around) for around in rounds["rates"]]
             shares = [ours["tokens_per_s"] * gflop / products for ours, products in zip(rounds["nibble"], result["products_gflops"])]
             result["shares_of_products"], result["share_of_products"] = shares, statistics.median(shares)
         results[name] = {key: value for key, value in result.items() if key != "rounds"}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "nn/torch_ops.h"
 #include "tensor/torch.h"
 
 namespace nibble::trainer {
@@ -132,12 +133,12 @@ HardwareSpeed measured_cpu(int64_t element_bytes) {
   constexpr int64_t kSize = 512;
   constexpr int kTimes = 3;
   const auto options = at::TensorOptions().dtype(element_bytes == 2 ? at::kBFloat16 : at::kFloat);
-  const Tensor a = at::ones({kSize, kSize}, options), b = at::ones({kSize, kSize}, options);
-  Tensor product = at::mm(a, b);  // makes the kernel
+  const Tensor a = at::ones({kSize, kSize}, options), b = at::ones({kSize, kSize}, options), product = at::empty({kSize, kSize}, options);
+  nn::matmul(a, b, product, {});  // makes the kernel
   double best = 1e9;
   for (int i = 0; i < kTimes; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    at::mm_out(product, a, b);
+    nn::matmul(a, b, product, {});
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   // Steps reach less than a lone product: attention, norms and decoding run at other rates.
