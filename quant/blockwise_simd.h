@@ -7,7 +7,7 @@
 #include "quant/blockwise_cpu.h"
 #include "quant/blockwise_math.h"
 #include "quant/code_cells.h"
-#include "quant/layout_constants.h"
+#include "quant/piece_scales.h"
 #include "quant/threshold_tree.h"
 
 namespace nibble::quant {
@@ -31,11 +31,6 @@ struct Bfloat {
 inline float widen(float x) { return x; }
 inline float widen(Bfloat x) { return bf16_to_float(x.bits); }
 inline float widen(Half x) { return half_to_float(x.bits); }
-
-inline float block_scale(const DequantizeSpan& span, int64_t block) {
-  if (span.absmax != nullptr) return span.absmax[block];
-  return nested_absmax_value(span.absmax_codes[block], span.nested_absmax[block / kNestedBlocksize], span.nested_offset);
-}
 
 // The decisions of dynamic_code as thresholds: code = how many of them are below x (strictly). Which of two neighbours an
 // exact midpoint goes to depends on where the kernel's search ends; where it is the upper one, the threshold is the next

@@ -1,4 +1,4 @@
-// The scales of a 4-bit weight by pieces of 64 elements, as kernels that decode while they multiply ask for them.
+// The scales of a 4-bit weight: by blocks, and by pieces of 64 elements, as kernels that decode while they multiply ask for them.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,11 @@
 
 namespace nibble::quant {
 
+inline float block_scale(const DequantizeSpan& w, uint64_t block) {
+  if (w.absmax != nullptr) return w.absmax[block];
+  return nested_absmax_value(w.absmax_codes[block], w.nested_absmax[block / kNestedBlocksize], w.nested_offset);
+}
+
 inline constexpr int64_t kPiece = 64;
 
 // Whether each piece of a weight with rows of `in` elements lies in one row and one block.
@@ -20,11 +25,7 @@ class PieceScales {
  public:
   explicit PieceScales(const DequantizeSpan& w) : w_(w), shift_(std::countr_zero(static_cast<uint64_t>(w.blocksize / kPiece))) {}
 
-  float operator()(int64_t piece) const {
-    const uint64_t block = static_cast<uint64_t>(piece) >> shift_;
-    if (w_.absmax != nullptr) return w_.absmax[block];
-    return nested_absmax_value(w_.absmax_codes[block], w_.nested_absmax[block / kNestedBlocksize], w_.nested_offset);
-  }
+  float operator()(int64_t piece) const { return block_scale(w_, static_cast<uint64_t>(piece) >> shift_); }
 
  private:
   const DequantizeSpan& w_;
