@@ -109,13 +109,13 @@ TEST_P(AmxProduct, AddsAProductOfLowRankAsAProductOfItsOwnWould) {
     for (const Tensor& factor : {random_bf16({rank, shape_.columns}, 8), random_bf16({shape_.columns, rank}, 9).t()}) {
       const Tensor out = nan_out(), in_turn = nan_out();
       ASSERT_TRUE(amx_matmul(bias, a_, b_, out, 1.0f, 1.0f, {h, factor, 1.7f}));
-      const Tensor base = product_ + wide(bias), expected = base + 1.7 * wide(h).mm(wide(factor));
+      const Tensor base = product_ + wide(bias), added = 1.7 * wide(h).mm(wide(factor)), expected = base + added;
       const Tensor magnitude = magnitude_ + 2 * wide(h).abs().mm(wide(factor).abs()) + wide(bias).abs();
       expect_near(out, expected, magnitude, shape_.summed + rank, {base, expected});
       ASSERT_TRUE(amx_matmul(bias, a_, b_, in_turn, 1.0f, 1.0f));
       ASSERT_TRUE(amx_matmul(in_turn, h, factor, in_turn, 1.0f, 1.7f));
-      // The second product's sum times 1.7 is rounded to fp32 before it is added, here it is not: of what cancels, that is left.
-      expect_near(out, wide(in_turn), magnitude, 0, {in_turn, in_turn});
+      // The second product's sum times 1.7 is rounded to fp32 before it is added, here it is not: where the two cancel, that is left.
+      expect_near(out, wide(in_turn), wide(in_turn).abs() + added.abs(), 0, {in_turn, in_turn});
     }
   }
 }
